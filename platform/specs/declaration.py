@@ -1,0 +1,98 @@
+"""The base of every spec: a frozen pydantic model whose fields carry label, unit, bounds and help."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+
+class InvalidSpec(ValueError):
+    """A spec that cannot be used; `fields` maps a dotted field path to what is wrong with it."""
+
+    def __init__(self, fields: Mapping[str, str]) -> None:
+        self.fields = dict(fields)
+        super().__init__("; ".join(f"{path}: {text}" for path, text in self.fields.items()))
+
+
+class Spec(BaseModel):
+    """A frozen declaration. Unknown keys are refused with the nearest known name."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_the_unknown_key(cls, data: object) -> object:
+        if not isinstance(data, Mapping):
+            return data
+        for key in data:
+            if key in cls.model_fields:
+                continue
+            near = difflib.get_close_matches(str(key), cls.model_fields, n=1, cutoff=0.6)
+            hint = f'did you mean "{near[0]}"?' if near else f"known: {', '.join(cls.model_fields)}"
+            raise InvalidSpec({str(key): f'unknown key "{key}"; {hint}'})
+        return data
+
+    @classmethod
+    def parse(cls, data: object) -> Self:
+        """Validate plain data. Raises InvalidSpec with one text per offending field."""
+        try:
+            return cls.model_validate(data)
+        except ValidationError as error:
+            raise InvalidSpec(_texts_by_field(error)) from error
+
+    def to_json(self) -> dict[str, Any]:  # Any: JSON has no narrower type
+        """Plain JSON data; parse(to_json()) gives an equal spec."""
+        return self.model_dump(mode="json")
+
+    def sha256(self) -> str:
+        """Checksum of the spec with keys sorted; equal specs have equal checksums."""
+        text = json.dumps(self.to_json(), sort_keys=True, separators=(",", ":"), allow_nan=False)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+def declared(
+    default: Any = ...,  # Any: the default of a field of any type
+    *,
+    label: str,
+    help: str,
+    unit: str = "",
+    advanced: bool = False,
+    choices: Mapping[str, str] | None = None,
+    **bounds: Any,  # Any: pydantic's own bound arguments (ge, le, gt, lt, max_length …)
+) -> Any:  # Any: pydantic's Field has no other type
+    """Declare one field: the form, the API schema, the docs and the checks are made from this."""
+    extra: dict[str, Any] = {"unit": unit, "advanced": advanced}
+    if choices:
+        extra["choices"] = dict(choices)
+    return Field(default, title=label, description=help, json_schema_extra=extra, **bounds)
+
+
+def _texts_by_field(error: ValidationError) -> dict[str, str]:
+    texts: dict[str, str] = {}
+    for item in error.errors():
+        path = [str(part) for part in item["loc"] if not str(part).startswith("function-")]
+        cause = item.get("ctx", {}).get("error")
+        if isinstance(cause, InvalidSpec):
+            for field, text in cause.fields.items():
+                texts[".".join([*path, field])] = text
+            continue
+        found = item.get("input")
+        message = str(cause) if cause is not None else _in_words(item["type"], item)
+        shown = "" if isinstance(found, (Mapping, list, tuple)) else f"found {found!r}; "
+        texts[".".join(path) or "spec"] = f"{shown}{message}"
+    return texts
+
+
+def _in_words(kind: str, item: Any) -> str:  # Any: pydantic's ErrorDetails
+    bounds = item.get("ctx", {})
+    if kind == "missing":
+        return "a value is required"
+    for name, word in (("ge", "at least"), ("gt", "more than"), ("le", "at most"), ("lt", "less than")):
+        if name in bounds:
+            return f"expected {word} {bounds[name]}"
+    return f"expected: {item['msg'].removeprefix('Input should be ').lower()}"
