@@ -158,7 +158,7 @@ STATICFILES_FINDERS = [
 MEDIA_ROOT = STATE / "files"
 STORAGES = {
     "default": {
-        "BACKEND": "django.core.files.storage.FileSystemStorage",
+        "BACKEND": "artifacts.storage.AtomicFileSystemStorage",
         "OPTIONS": {"location": MEDIA_ROOT},
     },
     "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"},

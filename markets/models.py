@@ -1,0 +1,137 @@
+from __future__ import annotations
+
+from datetime import timedelta
+
+from django.conf import settings
+from django.db import models
+
+from accounts.models import VisibleQuerySet, WorkspaceRow
+from artifacts.models import StoredFile
+from jobs.models import Job
+from markets.specs import ImportSpec, timeframe_name
+from specs.columns import SpecColumn
+
+
+class Kind(models.TextChoices):
+    SPOT = "spot", "Spot"
+    PERPETUAL = "perpetual", "Perpetual"
+
+
+class Source(models.TextChoices):
+    FILE = "file", "File"
+    EXCHANGE = "exchange", "Exchange"
+    SYNTHETIC = "synthetic", "Synthetic"
+    RESAMPLED = "resampled", "Resampled"
+
+
+class Instrument(WorkspaceRow):
+    venue = models.CharField(max_length=40, blank=True)
+    symbol = models.CharField(max_length=50)
+    kind = models.CharField(max_length=10, choices=Kind.choices, default=Kind.SPOT)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["workspace", "venue", "symbol", "kind"], name="one_instrument_per_workspace"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.symbol} ({self.venue})" if self.venue else self.symbol
+
+
+class DatasetQuerySet(VisibleQuerySet):
+    def for_list(self) -> DatasetQuerySet:
+        return self.select_related("instrument", "latest").annotate(
+            version_count=models.Count("versions")
+        )
+
+
+class Dataset(WorkspaceRow):
+    """The candles of one instrument on one timeframe, in sealed versions."""
+
+    instrument = models.ForeignKey(Instrument, on_delete=models.PROTECT, related_name="datasets")
+    name = models.CharField(max_length=200)
+    timeframe_minutes = models.PositiveIntegerField()
+    created_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+"
+    )
+    latest = models.ForeignKey(
+        "DatasetVersion", null=True, on_delete=models.PROTECT, related_name="+"
+    )
+
+    objects = DatasetQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-pk"]
+        indexes = [models.Index(fields=["workspace", "-created_at"], name="datasets_by_workspace")]
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def timeframe(self) -> str:
+        return timeframe_name(self.timeframe_minutes)
+
+
+class DatasetVersion(WorkspaceRow):
+    """Sealed candles: this row and its file never change."""
+
+    dataset = models.ForeignKey(Dataset, on_delete=models.PROTECT, related_name="versions")
+    number = models.PositiveIntegerField()
+    source = models.CharField(max_length=10, choices=Source.choices, default=Source.FILE)
+    sha256 = models.CharField(max_length=64)
+    file = models.ForeignKey(StoredFile, on_delete=models.PROTECT, related_name="+")
+    rows = models.PositiveIntegerField()
+    first_at = models.DateTimeField()
+    last_at = models.DateTimeField()
+    gap_count = models.PositiveIntegerField()
+    missing_bars = models.PositiveIntegerField()
+    zero_volume_bars = models.PositiveIntegerField()
+    duplicates_dropped = models.PositiveIntegerField()
+    notices = models.JSONField(default=list)
+    report = models.JSONField(default=dict)
+
+    class Meta:
+        ordering = ["-number"]
+        constraints = [
+            models.UniqueConstraint(fields=["dataset", "number"], name="one_version_per_number")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.dataset.name} v{self.number}"
+
+    @property
+    def is_synthetic(self) -> bool:
+        return self.source == Source.SYNTHETIC
+
+    @property
+    def bar(self) -> timedelta:
+        return timedelta(minutes=self.dataset.timeframe_minutes)
+
+    @property
+    def missing_share(self) -> float:
+        return self.missing_bars / max(1, self.rows + self.missing_bars)
+
+
+class Import(WorkspaceRow):
+    """One attempt to turn a file into a sealed version."""
+
+    created_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+"
+    )
+    job = models.OneToOneField(Job, on_delete=models.PROTECT, related_name="candle_import")
+    spec = SpecColumn(ImportSpec)
+    source = models.CharField(max_length=10, choices=Source.choices, default=Source.FILE)
+    sent_name = models.CharField(max_length=200)
+    # Kept for 24 h after a failure so that the mapping can be corrected.
+    upload = models.ForeignKey(StoredFile, null=True, on_delete=models.SET_NULL, related_name="+")
+    version = models.ForeignKey(
+        DatasetVersion, null=True, on_delete=models.SET_NULL, related_name="imports"
+    )
+
+    class Meta:
+        ordering = ["-pk"]
+
+    def __str__(self) -> str:
+        return self.sent_name

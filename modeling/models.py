@@ -1,0 +1,220 @@
+from __future__ import annotations
+
+from typing import Any
+
+from django.conf import settings
+from django.db import models
+
+from accounts.models import VisibleQuerySet, WorkspaceRow
+from artifacts.models import StoredFile
+from jobs.models import Job
+from markets.models import DatasetVersion
+from modeling.specs import ModelSpec
+from specs.columns import SpecColumn
+
+
+class ExperimentQuerySet(VisibleQuerySet):
+    def for_list(self) -> ExperimentQuerySet:
+        return (
+            self.filter(archived_at=None)
+            .prefetch_related("versions__dataset__instrument")
+            .annotate(run_count=models.Count("runs", distinct=True))
+        )
+
+
+class Experiment(WorkspaceRow):
+    """A spec on sealed candles. It never changes; people clone it."""
+
+    created_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+"
+    )
+    name = models.CharField(max_length=200)
+    preset = models.CharField(max_length=20, blank=True)
+    versions = models.ManyToManyField(DatasetVersion, related_name="experiments")
+    model_spec = SpecColumn(ModelSpec)
+    # The backtests app's part of the spec; opaque here, because modeling lies below it.
+    backtest_spec = models.JSONField(default=dict)
+    spec_sha256 = models.CharField(max_length=64)
+    holdout_at = models.DateTimeField()
+    holdout_openings = models.PositiveIntegerField(default=0)
+    notes = models.TextField(blank=True)
+    archived_at = models.DateTimeField(null=True, blank=True)
+
+    objects = ExperimentQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-pk"]
+        indexes = [models.Index(fields=["workspace", "-created_at"], name="experiments_by_workspace")]
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def spec(self) -> dict[str, Any]:
+        """The whole spec as plain JSON, as the API shows it."""
+        return {**self.model_spec.to_json(), "backtest": self.backtest_spec}
+
+    @property
+    def version(self) -> DatasetVersion:
+        """The dataset version trained on."""
+        return self.versions.all()[0]
+
+
+class TrainingRun(WorkspaceRow):
+    """One seed of an experiment; its status is that of its job."""
+
+    experiment = models.ForeignKey(Experiment, on_delete=models.PROTECT, related_name="runs")
+    seed = models.PositiveIntegerField()
+    job = models.OneToOneField(Job, on_delete=models.PROTECT, related_name="training_run")
+    code_version = models.CharField(max_length=80, blank=True)
+    libraries = models.JSONField(default=dict)
+    device = models.CharField(max_length=40, blank=True)
+    threads = models.PositiveIntegerField(default=0)
+    data_sha256 = models.CharField(max_length=64, blank=True)
+    weights_sha256 = models.CharField(max_length=64, blank=True)
+    predictions_sha256 = models.CharField(max_length=64, blank=True)
+    metrics = models.JSONField(default=dict)
+    verdict = models.JSONField(default=dict)
+    causality = models.JSONField(default=dict)
+    leak_alarm = models.JSONField(default=dict)
+    notices = models.JSONField(default=list)
+
+    class Meta:
+        ordering = ["-pk"]
+        indexes = [models.Index(fields=["workspace", "-created_at"], name="runs_by_workspace")]
+
+    def __str__(self) -> str:
+        return f"{self.experiment.name}, seed {self.seed}"
+
+
+class Fold(models.Model):
+    """One walk-forward step of a run; a finished fold is never computed again."""
+
+    run = models.ForeignKey(TrainingRun, on_delete=models.CASCADE, related_name="folds")
+    number = models.PositiveIntegerField()
+    splits = models.JSONField(default=dict)
+    finished_at = models.DateTimeField(null=True)
+    epochs = models.PositiveIntegerField(default=0)
+    best_epoch = models.PositiveIntegerField(default=0)
+    threshold = models.FloatField(null=True)
+    state = models.JSONField(default=dict)
+    metrics = models.JSONField(default=dict)
+    weights = models.ForeignKey(StoredFile, null=True, on_delete=models.PROTECT, related_name="+")
+    weights_sha256 = models.CharField(max_length=64, blank=True)
+    predictions = models.ForeignKey(
+        StoredFile, null=True, on_delete=models.PROTECT, related_name="+"
+    )
+
+    class Meta:
+        ordering = ["number"]
+        constraints = [
+            models.UniqueConstraint(fields=["run", "number"], name="one_fold_per_number")
+        ]
+
+    def __str__(self) -> str:
+        return f"Fold {self.number}"
+
+
+class MetricPoint(models.Model):
+    run = models.ForeignKey(TrainingRun, on_delete=models.CASCADE, related_name="points")
+    fold = models.PositiveIntegerField()
+    name = models.CharField(max_length=60)
+    step = models.PositiveIntegerField()
+    value = models.FloatField(null=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["run", "fold", "name", "step"], name="one_point_per_step"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.step}"
+
+
+class Checkpoint(models.Model):
+    run = models.ForeignKey(TrainingRun, on_delete=models.CASCADE, related_name="checkpoints")
+    fold = models.PositiveIntegerField()
+    step = models.PositiveIntegerField()
+    file = models.ForeignKey(StoredFile, on_delete=models.PROTECT, related_name="+")
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["-fold", "-step"]
+        constraints = [
+            models.UniqueConstraint(fields=["run", "fold", "step"], name="one_checkpoint_per_step")
+        ]
+
+    def __str__(self) -> str:
+        return f"Checkpoint of step {self.step}"
+
+
+class BaselineScore(models.Model):
+    """The head metrics of one rung on the same folds, or the reason why there are none."""
+
+    run = models.ForeignKey(TrainingRun, on_delete=models.CASCADE, related_name="baselines")
+    rung = models.CharField(max_length=40)
+    metrics = models.JSONField(default=dict)
+    verdicts = models.JSONField(default=dict)
+    reason = models.CharField(max_length=500, blank=True)
+
+    class Meta:
+        ordering = ["pk"]
+        constraints = [models.UniqueConstraint(fields=["run", "rung"], name="one_score_per_rung")]
+
+    def __str__(self) -> str:
+        return self.rung
+
+
+class PredictionSet(WorkspaceRow):
+    """Out-of-sample predictions of a run, or of one of its learned rungs, in one sealed file."""
+
+    MODEL = "model"
+
+    run = models.ForeignKey(TrainingRun, on_delete=models.PROTECT, related_name="prediction_sets")
+    rung = models.CharField(max_length=40, default=MODEL)
+    file = models.ForeignKey(StoredFile, on_delete=models.PROTECT, related_name="+")
+    sha256 = models.CharField(max_length=64)
+    rows = models.PositiveIntegerField()
+    first_at = models.DateTimeField()
+    last_at = models.DateTimeField()
+    # Per fold: threshold on |action|, calibrated or not.
+    folds = models.JSONField(default=list)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["run", "rung"], name="one_prediction_set_per_rung")
+        ]
+
+    def __str__(self) -> str:
+        return f"Predictions of {self.run} ({self.rung})"
+
+
+class Trial(WorkspaceRow):
+    """One score that somebody could pick; counted without anyone reporting it."""
+
+    class Origin(models.TextChoices):
+        RUN = "run", "Training run"
+        BACKTEST = "backtest", "Backtest"
+
+    origin = models.CharField(max_length=20, choices=Origin.choices)
+    spec_sha256 = models.CharField(max_length=64)
+    seed = models.PositiveIntegerField(default=0)
+    run = models.ForeignKey(TrainingRun, null=True, on_delete=models.PROTECT, related_name="trials")
+    instrument = models.CharField(max_length=100, blank=True)
+    daily_sharpe = models.FloatField(null=True)
+    days = models.PositiveIntegerField(default=0)
+    first_at = models.DateTimeField(null=True)
+    last_at = models.DateTimeField(null=True)
+
+    class Meta:
+        ordering = ["pk"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["workspace", "origin", "spec_sha256", "seed"], name="one_trial_per_spec_and_seed"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"Trial {self.pk}"

@@ -1,0 +1,32 @@
+from __future__ import annotations
+
+from rest_framework.exceptions import PermissionDenied
+from rest_framework.permissions import SAFE_METHODS, BasePermission
+from rest_framework.request import Request
+from rest_framework.views import APIView
+
+from accounts.middleware import membership_of
+from accounts.models import ApiToken, Membership, Scope
+
+
+class InWorkspace(BasePermission):
+    """Reading needs a membership; everything else an editor and a token that may launch."""
+
+    def has_permission(self, request: Request, view: APIView) -> bool:
+        membership = membership_of(request)
+        if membership is None:
+            return False
+        request.membership = membership
+        if request.method in SAFE_METHODS:
+            return True
+        if isinstance(request.auth, ApiToken) and request.auth.scope == Scope.READ:
+            raise PermissionDenied("This token may only read. Make one with the scope launch.", "missing_scope")
+        require_editor(membership)
+        return True
+
+
+def require_editor(membership: Membership | None) -> Membership:
+    """Raises PermissionDenied with the code needs_editor for viewers."""
+    if membership is None or not membership.may_edit:
+        raise PermissionDenied("This needs the role editor. Ask an owner of the workspace.", "needs_editor")
+    return membership
