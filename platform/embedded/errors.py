@@ -1,0 +1,2 @@
+class CannotStart(Exception):
+    """A service or folder that cannot be used; the text is one line for the person at the shell."""
