@@ -1,0 +1,73 @@
+"""One embedded cluster for the whole run; each xdist worker gets its own database in it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from django.conf import settings
+
+from embedded.services import ClusterUrls, temporary_cluster
+
+os.environ.setdefault("DJANGO_ALLOW_ASYNC_UNSAFE", "1")
+_running = ExitStack()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Start Postgres and Valkey once, and point the settings at them and at a temporary state."""
+    if hasattr(config, "workerinput"):
+        database, broker = config.workerinput["cluster"]
+    else:
+        urls: ClusterUrls = _running.enter_context(temporary_cluster())
+        database, broker = urls.database, urls.broker
+        config.stash[_cluster] = (database, broker)
+    state = Path(tempfile.mkdtemp(prefix="outsample-test-"))
+    _running.callback(shutil.rmtree, state, ignore_errors=True)
+    use_cluster(database, broker, state)
+
+
+_cluster = pytest.StashKey[tuple[str, str]]()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node) -> None:
+    node.workerinput["cluster"] = node.config.stash[_cluster]
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    _running.close()
+
+
+def use_cluster(database_url: str, broker_url: str, state: Path) -> None:
+    from config import environment
+
+    entry = environment.database(database_url)
+    settings.DATABASES["default"] |= {**entry, "NAME": "outsample"}
+    settings.CELERY_BROKER_URL = broker_url
+    settings.STATE = state
+    settings.STATIC_ROOT = state / "static"
+    settings.MEDIA_ROOT = state / "files"
+    settings.STORAGES = {
+        "default": {
+            "BACKEND": "artifacts.storage.AtomicFileSystemStorage",
+            "OPTIONS": {"location": state / "files"},
+        },
+        "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
+    }
+    settings.AXES_ENABLED = False
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+    settings.REST_FRAMEWORK = {**settings.REST_FRAMEWORK, "DEFAULT_THROTTLE_CLASSES": []}
+    os.environ["OUTSAMPLE_TEST_DATABASE"] = database_url
+
+
+@pytest.fixture(scope="session")
+def data_folder() -> Path:
+    """The folder with real candles, or a skip with the reason."""
+    folder = os.environ.get("OUTSAMPLE_TEST_DATA", "")
+    if not folder or not Path(folder).is_dir():
+        pytest.skip("OUTSAMPLE_TEST_DATA does not name a folder with real candles")
+    return Path(folder)
