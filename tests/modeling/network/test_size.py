@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from modeling.network.size import network_size
+from modeling.network.transformer import EnhancedCryptoTransformer, build_network
+from modeling.specs import NetworkSpec
+from tests.modeling.network.samples import SCALES, small_spec
+
+REFERENCE = NetworkSpec()
+SMALL = small_spec(d_model=64, d_ff=256, patch_bars=10)
+
+
+def parameters(spec: NetworkSpec, features: int, context_bars: int = 250) -> int:
+    size = network_size(spec, features=features, context_bars=context_bars, scales=SCALES)
+    return size["parameters"]
+
+
+@pytest.mark.parametrize(
+    ("features", "expected", "without_multi_scale"),
+    [
+        (15, 29_590_426, 26_045_322),
+        (25, 29_677_466, 26_050_442),
+        (40, 29_808_026, 26_058_122),
+        (67, 30_043_034, 26_071_946),
+    ],
+)
+def test_reference_network_has_the_published_size(
+    features: int, expected: int, without_multi_scale: int
+) -> None:
+    assert parameters(REFERENCE, features) == expected
+    off = REFERENCE.model_copy(update={"multi_scale": False})
+    assert parameters(off, features) == without_multi_scale
+
+
+def test_presets_have_the_published_sizes() -> None:
+    assert parameters(small_spec(), 15, context_bars=64) == 50_662
+    assert parameters(small_spec(), 40, context_bars=64) == 66_662
+    assert parameters(SMALL, 40) == 245_878
+    assert parameters(SMALL, 67) == 290_806
+
+
+def test_weight_is_four_bytes_a_parameter() -> None:
+    size = network_size(REFERENCE, features=40, context_bars=250, scales=SCALES)
+    assert round(size["weight_mib"], 3) == 113.709
+
+
+def test_modules_of_the_reference_network_have_the_published_sizes() -> None:
+    size = network_size(REFERENCE, features=40, context_bars=250, scales=SCALES)
+    assert size["modules"] == {
+        "input": 20_992,
+        "embedding": 157_696,
+        "multi_scale": 3_749_904,
+        "blocks": 25_219_200,
+        "norm": 1_024,
+        "heads": 659_210,
+    }
+    assert size["tokens"] == 250
+
+
+def test_without_temporal_bias_the_slopes_are_gone() -> None:
+    off = REFERENCE.model_copy(update={"temporal_bias": False})
+    assert parameters(REFERENCE, 40) - parameters(off, 40) == 9 * 16
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"patch_bars": 7},
+        {"multi_scale": False},
+        {"temporal_bias": False},
+        {"heads": 1, "layers": 3},
+        {"d_model": 33, "heads": 3},
+    ],
+)
+@pytest.mark.parametrize("scales", [(1,), (1, 3), SCALES])
+def test_built_network_has_the_computed_size(
+    changes: dict[str, object], scales: tuple[int, ...]
+) -> None:
+    spec = small_spec(**changes)
+    network = build_network(spec, features=9, context_bars=65, scales=scales, seed=0)
+    size = network_size(spec, features=9, context_bars=65, scales=scales)
+    assert sum(p.numel() for p in network.parameters()) == size["parameters"]
+    assert not list(network.buffers())
+
+
+def test_reference_network_is_built_with_that_many_parameters() -> None:
+    import torch
+
+    with torch.device("meta"):
+        network = EnhancedCryptoTransformer(REFERENCE, features=40, context_bars=250, scales=SCALES)
+    assert sum(p.numel() for p in network.parameters()) == 29_808_026
+
+
+def test_size_is_known_without_torch() -> None:
+    code = "import sys, modeling.network.size; sys.exit('torch' in sys.modules)"
+    paths = [path for path in sys.path if path]
+    done = subprocess.run(
+        [sys.executable, "-c", f"import sys; sys.path[:0] = {paths!r}; {code}"], check=False
+    )
+    assert done.returncode == 0

@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch.nn import functional
+
+from modeling.network.transformer import build_network
+from tests.modeling.network.samples import (
+    SCALES,
+    random_batch,
+    small_network,
+    small_spec,
+)
+
+SHAPES = {
+    "action": (16, 1),
+    "market_regime": (16, 4),
+    "confidence": (16, 1),
+    "volatility": (16, 1),
+    "risk": (16, 3),
+}
+
+
+@pytest.mark.parametrize("patch_bars", [1, 7, 10])
+def test_five_heads_give_float32_logits(patch_bars: int) -> None:
+    spec = small_spec(patch_bars=patch_bars)
+    network = small_network(spec, features=25, context_bars=250)
+    batch = random_batch(batch=16, features=25, context_bars=250, patch_bars=patch_bars)
+    for precision in (torch.float32, torch.bfloat16):
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=precision == torch.bfloat16):
+            logits = network(batch)
+        assert {name: tuple(out.shape) for name, out in logits.items()} == SHAPES
+        assert all(out.dtype == torch.float32 for out in logits.values())
+
+
+@pytest.mark.parametrize(
+    "changes", [{"multi_scale": False}, {"temporal_bias": False}, {"adaptive_dropout": False}]
+)
+def test_components_can_be_switched_off(changes: dict[str, object]) -> None:
+    network = small_network(small_spec(**changes))
+    logits = network(random_batch(batch=16))
+    assert {name: tuple(out.shape) for name, out in logits.items()} == SHAPES
+
+
+def test_base_bars_alone_are_enough() -> None:
+    network = build_network(small_spec(), features=15, context_bars=64, scales=(1,), seed=0)
+    assert network(random_batch(batch=16))["risk"].shape == (16, 3)
+
+
+def test_scale_without_a_whole_bar_is_refused() -> None:
+    with pytest.raises(ValueError, match="scale 12"):
+        build_network(small_spec(), features=15, context_bars=22, scales=SCALES, seed=0)
+
+
+def test_same_seed_draws_the_same_weights() -> None:
+    first, second, other = small_network(seed=5), small_network(seed=5), small_network(seed=6)
+    pairs = zip(first.parameters(), second.parameters(), strict=True)
+    assert all(torch.equal(a, b) for a, b in pairs)
+    assert not torch.equal(first.input.weight, other.input.weight)
+
+
+def test_initial_weights_follow_the_declared_scales() -> None:
+    weights = small_network(small_spec(d_model=64, d_ff=256)).state_dict()
+    assert float(weights["input.weight"].std()) == pytest.approx(0.02, rel=0.1)
+    for part in ("attention", "feed_forward"):
+        output = weights[f"blocks.0.{part}.output.weight"]
+        assert float(output.std()) == pytest.approx(0.01, rel=0.1)
+    assert torch.all(weights["multi_scale.gate.bias"] == -2)
+    assert torch.all(weights["input.bias"] == 0)
+    assert torch.all(weights["norm.weight"] == 1)
+
+
+def test_half_lives_start_spread_from_4_to_512_bars() -> None:
+    half_lives = small_network().half_lives()
+    assert set(half_lives) == {"multi_scale", "blocks.0.attention", "blocks.1.attention"}
+    for bars in half_lives.values():
+        assert bars[0] == pytest.approx(4, rel=1e-4)
+        assert bars[-1] == pytest.approx(512, rel=1e-3)
+
+
+def test_saved_weights_give_bitwise_equal_outputs(tmp_path: Path) -> None:
+    network, batch = small_network(seed=1).eval(), random_batch()
+    save_file(dict(network.state_dict()), tmp_path / "weights.safetensors")
+    fresh = small_network(seed=2).eval()
+    fresh.load_state_dict(load_file(tmp_path / "weights.safetensors"), strict=True)
+    expected, found = network(batch), fresh(batch)
+    assert all(torch.equal(expected[name], found[name]) for name in expected)
+
+
+def test_confidence_never_steers_the_backbone() -> None:
+    network = small_network(small_spec(dropout=0.0))
+    network(random_batch())["confidence"].sum().backward()
+    touched = {name for name, p in network.named_parameters() if p.grad is not None}
+    assert touched
+    assert all(name.startswith("heads.confidence.") for name in touched)
+
+
+@pytest.mark.parametrize("head", ["action", "market_regime", "volatility", "risk"])
+def test_each_balanced_head_reaches_the_backbone(head: str) -> None:
+    network = small_network(small_spec(dropout=0.0))
+    logits = network(random_batch())[head]
+    target = torch.linspace(-1, 1, logits.numel()).reshape(logits.shape)
+    functional.huber_loss(logits, target).backward()
+    for name in (
+        "input.weight",
+        "blocks.0.attention.projection.weight",
+        f"heads.{head}.output.bias",
+    ):
+        grad = network.get_parameter(name).grad
+        assert grad is not None
+        assert float(grad.abs().max()) > 0
+    others = [
+        n for n, p in network.named_parameters() if n.startswith("heads.") and p.grad is not None
+    ]
+    assert all(name.startswith(f"heads.{head}.") for name in others)
+
+
+def test_evaluation_is_repeatable_and_training_drops() -> None:
+    network, batch = small_network(), random_batch()
+    network.eval()
+    assert torch.equal(network(batch)["action"], network(batch)["action"])
+    network.train()
+    assert not torch.equal(network(batch)["action"], network(batch)["action"])
