@@ -99,10 +99,14 @@ class Service:
 
     def kill(self) -> None:
         """End it now, with everything in its process group."""
+        if self.is_alive():
+            self.kill_rest()
+
+    def kill_rest(self) -> None:
+        """End what is left of its process group, also after its own end (a worker's children)."""
         if self.pid is not None:
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(self.pid, self.kill_signal)
-        self._signal(self.kill_signal)
 
     def ending(self) -> str:
         """How it ended, with the last line it wrote."""
