@@ -13,6 +13,7 @@ from pathlib import Path
 from django.conf import settings
 from django.core.files import File
 from django.core.files.storage import default_storage
+from django.db import transaction
 from django.db.models import Sum
 
 from artifacts.models import StoredFile
@@ -88,10 +89,10 @@ def local_path(stored: StoredFile) -> Path:
 
 
 def delete_file(stored: StoredFile) -> None:
-    """Delete the row, and the file when no other row names it."""
+    """Delete the row; the file goes after the commit, when no other row names it."""
+    key = stored.key
     stored.delete()
-    if not StoredFile.objects.filter(key=stored.key).exists():
-        default_storage.delete(stored.key)
+    transaction.on_commit(lambda: _remove_unnamed(key))
 
 
 @contextmanager
@@ -104,6 +105,11 @@ def scratch_folder() -> Iterator[Path]:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _remove_unnamed(key: str) -> None:
+    if not StoredFile.objects.filter(key=key).exists():
+        default_storage.delete(key)
 
 
 def _fetch(stored: StoredFile, target: Path) -> None:

@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+from django.db import transaction
+
+from accounts.models import User, Workspace
+from backtests.models import Backtest
+from backtests.specs import BacktestSpec, ExperimentSpec
+from jobs.idempotency import replay
+from jobs.services import enqueue
+from jobs.statuses import JobKind, Queue
+from markets.models import DatasetVersion
+from modeling import services as modeling
+from modeling.models import Experiment, TrainingRun
+
+
+def create_experiment(
+    *,
+    workspace: Workspace,
+    user: User | None,
+    name: str,
+    versions: list[DatasetVersion],
+    spec: ExperimentSpec,
+    preset: str = "",
+    notes: str = "",
+) -> Experiment:
+    """Store an experiment whose hold-out is sealed from now on. Raises InvalidSpec."""
+    return modeling.create_experiment(
+        workspace=workspace,
+        user=user,
+        name=name,
+        versions=versions,
+        spec=spec.model_spec(),
+        backtest_spec=spec.backtest.to_json(),
+        spec_sha256=spec.sha256(),
+        preset=preset,
+        notes=notes,
+    )
+
+
+def estimate(spec: ExperimentSpec, version: DatasetVersion) -> dict[str, Any]:
+    """What a run of this experiment will cost, before anything runs."""
+    return modeling.estimate(spec.model_spec(), version)
+
+
+@transaction.atomic
+def launch_experiment(
+    experiment: Experiment,
+    *,
+    user: User | None,
+    seed: int | None = None,
+    idempotency_key: str = "",
+) -> list[TrainingRun]:
+    """Queue a run for each seed of the spec (or the one given), and a backtest behind each run."""
+    seeds = experiment.model_spec.training.seeds if seed is None else (seed,)
+    runs = []
+    for place, number in enumerate(seeds):
+        key = f"{idempotency_key}/{number}"[-200:] if idempotency_key and place else idempotency_key
+        run, is_new = modeling.launch_run(
+            experiment,
+            user=user,
+            seed=number,
+            idempotency_key=key,
+            part_of_launch=place > 0,
+        )
+        if is_new:
+            _queue_own_backtest(run, user)
+        runs.append(run)
+    return runs
+
+
+def _queue_own_backtest(run: TrainingRun, user: User | None) -> Backtest:
+    experiment = run.experiment
+    spec = BacktestSpec.parse(experiment.backtest_spec)
+    job = enqueue(
+        workspace=experiment.workspace,
+        created_by=user,
+        kind=JobKind.BACKTEST,
+        queue=Queue.BACKTESTS,
+        after=run.job,
+    )
+    return Backtest.objects.create(
+        workspace=experiment.workspace,
+        created_by=user,
+        name=f"{experiment.name}, seed {run.seed}",
+        run=run,
+        version=experiment.version,
+        is_own=True,
+        spec=spec,
+        spec_sha256=experiment.spec_sha256,
+        job=job,
+    )
+
+
+@transaction.atomic
+def launch_backtest(
+    *,
+    workspace: Workspace,
+    user: User,
+    name: str,
+    run: TrainingRun,
+    spec: BacktestSpec,
+    idempotency_key: str = "",
+) -> Backtest:
+    """Queue a further backtest of a finished run's predictions. It is a trial of its own."""
+    body = f"{run.pk} {name} {spec.sha256()}"
+    request_sha256 = hashlib.sha256(body.encode()).hexdigest()
+    if job := replay(workspace, idempotency_key, request_sha256):
+        return Backtest.objects.get(job=job)
+    job = enqueue(
+        workspace=workspace,
+        created_by=user,
+        kind=JobKind.BACKTEST,
+        queue=Queue.BACKTESTS,
+        idempotency_key=idempotency_key,
+        request_sha256=request_sha256,
+    )
+    identity = f"{run.experiment.spec_sha256}{run.seed}{spec.sha256()}"
+    return Backtest.objects.create(
+        workspace=workspace,
+        created_by=user,
+        name=name,
+        run=run,
+        version=run.experiment.version,
+        spec=spec,
+        spec_sha256=hashlib.sha256(identity.encode()).hexdigest(),
+        job=job,
+    )

@@ -1,0 +1,14 @@
+from __future__ import annotations
+
+from jobs.attempts import RunningAttempt
+from jobs.decorators import job_task
+from jobs.models import Job
+from jobs.statuses import JobKind, Queue
+from markets.models import Import
+
+
+@job_task(kind=JobKind.IMPORT, queue=Queue.DATA)
+def run_import(job: Job, attempt: RunningAttempt) -> None:
+    from markets.pipeline import import_candles
+
+    import_candles(Import.objects.select_related("upload").get(job=job), attempt)

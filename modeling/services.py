@@ -1,0 +1,198 @@
+from __future__ import annotations
+
+import hashlib
+from datetime import datetime, timezone
+from typing import Any
+
+from django.conf import settings
+from django.db import transaction
+
+from accounts.models import User, Workspace
+from jobs.idempotency import replay
+from jobs.models import Job
+from jobs.services import enqueue, resume_job
+from jobs.statuses import JobKind, Queue
+from markets.models import DatasetVersion
+from modeling.models import Experiment, TrainingRun
+from modeling.network.size import network_size
+from modeling.specs import ModelSpec
+from modeling.windows.errors import ContextTooShort, NotEnoughHistory
+from modeling.windows.planning import Plan, plan_experiment
+from modeling.windows.samples import coarse_bars
+from specs.declaration import InvalidSpec
+
+# Samples a second of one forward, backward and step on two cores, for `tiny` (50,662 parameters
+# on 16 tokens); other shapes are scaled by their arithmetic.
+TINY_SAMPLES_PER_S = 6200
+TINY_COST = 50_662 * 16
+
+
+@transaction.atomic
+def create_experiment(
+    *,
+    workspace: Workspace,
+    user: User | None,
+    name: str,
+    versions: list[DatasetVersion],
+    spec: ModelSpec,
+    backtest_spec: dict[str, Any],
+    spec_sha256: str,
+    preset: str = "",
+    notes: str = "",
+) -> Experiment:
+    """Check the spec against quotas and data, seal the hold-out, store the experiment.
+
+    Raises InvalidSpec with one text per offending field; nothing is stored then.
+    """
+    plan = check_spec(spec, versions)
+    experiment = Experiment.objects.create(
+        workspace=workspace,
+        created_by=user,
+        name=name,
+        preset=preset,
+        model_spec=spec,
+        backtest_spec=backtest_spec,
+        spec_sha256=_with_data(spec_sha256, versions),
+        holdout_at=datetime.fromtimestamp(plan.holdout_at / 1e9, timezone.utc),
+        notes=notes,
+    )
+    experiment.versions.set(versions)
+    return experiment
+
+
+def check_spec(spec: ModelSpec, versions: list[DatasetVersion]) -> Plan:
+    """The plan of an experiment. Raises InvalidSpec when quotas or the data forbid it."""
+    if len(versions) != 1:
+        raise InvalidSpec({"datasets": f"found {len(versions)} datasets; expected exactly one"})
+    _check_quotas(spec, versions[0].dataset.timeframe_minutes)
+    return plan_for(spec, versions[0])
+
+
+def plan_for(spec: ModelSpec, version: DatasetVersion) -> Plan:
+    """Hold-out and folds on this version. Raises InvalidSpec when there is too little history."""
+    minutes = version.dataset.timeframe_minutes
+    first, last = used_span(spec, version)
+    try:
+        for scale in spec.features.scales_for(minutes):
+            coarse_bars(spec.windows.context_bars, scale)
+        return plan_experiment(
+            spec,
+            first_open=_ns(first),
+            last_close=_ns(last),
+            timeframe_minutes=minutes,
+        )
+    except ContextTooShort as error:
+        raise InvalidSpec({"windows.context_bars": str(error)}) from error
+    except NotEnoughHistory as error:
+        raise InvalidSpec({"datasets": str(error)}) from error
+
+
+def used_span(spec: ModelSpec, version: DatasetVersion) -> tuple[datetime, datetime]:
+    """Open of the first and close of the last bar that the spec uses of a version."""
+    first, last = version.first_at, version.last_at + version.bar
+    if spec.data.from_at:
+        first = max(first, spec.data.from_at)
+    if spec.data.to_at:
+        last = min(last, spec.data.to_at)
+    if last <= first:
+        raise InvalidSpec(
+            {"data.from_at": f"no bar of the dataset lies between {first:%Y-%m-%d} and {last:%Y-%m-%d}"}
+        )
+    return first, last
+
+
+def estimate(spec: ModelSpec, version: DatasetVersion) -> dict[str, Any]:
+    """What a run will cost: parameters, MiB, windows and a range of seconds. Nothing is built."""
+    plan = check_spec(spec, [version])
+    size = network_size(
+        spec.network,
+        features=len(spec.features.names()),
+        context_bars=spec.windows.context_bars,
+        scales=spec.features.scales_for(version.dataset.timeframe_minutes),
+    )
+    tokens = -(-spec.windows.context_bars // spec.network.patch_bars)
+    rate = TINY_SAMPLES_PER_S * TINY_COST / (size["parameters"] * tokens)
+    fitted = sum(len(fold.fit) // spec.windows.stride for fold in plan.folds)
+    resident = version.rows * len(spec.features.names()) * 4 * 2
+    state = size["parameters"] * 4 * 6
+    return {
+        "parameters": size["parameters"],
+        "weight_mib": size["weight_mib"],
+        "memory_mib": round((resident + state) / 2**20 + 600, 1),
+        "windows": plan.windows,
+        "folds": len(plan.folds),
+        "runs": len(spec.training.seeds),
+        "seconds_low": round(fitted * min(2, spec.training.epochs) / rate / 1.5 + 20),
+        "seconds_high": round(fitted * spec.training.epochs / rate * 1.5 + 40),
+        "holdout_at": datetime.fromtimestamp(plan.holdout_at / 1e9, timezone.utc),
+        "splits": [fold.to_json() for fold in plan.folds],
+    }
+
+
+@transaction.atomic
+def launch_run(
+    experiment: Experiment,
+    *,
+    user: User | None,
+    seed: int,
+    idempotency_key: str = "",
+    part_of_launch: bool = False,
+) -> tuple[TrainingRun, bool]:
+    """Queue one seed. With a known key the earlier run comes back, and False."""
+    request = f"run {experiment.pk} {seed}"
+    request_sha256 = hashlib.sha256(request.encode()).hexdigest()
+    job = replay(experiment.workspace, idempotency_key, request_sha256)
+    if job is not None:
+        return TrainingRun.objects.get(job=job), False
+    job = enqueue(
+        workspace=experiment.workspace,
+        created_by=user,
+        kind=JobKind.TRAINING,
+        queue=Queue.TRAINING,
+        idempotency_key=idempotency_key,
+        request_sha256=request_sha256,
+        part_of_launch=part_of_launch,
+    )
+    run = TrainingRun.objects.create(
+        workspace=experiment.workspace, experiment=experiment, seed=seed, job=job
+    )
+    return run, True
+
+
+def resume_run(run: TrainingRun, *, user: User) -> Job:
+    """A new job that goes on from the last checkpoint. Raises JobConflict with the reason."""
+    has_checkpoint = run.checkpoints.exists() or run.folds.exclude(finished_at=None).exists()
+    return resume_job(run.job, user, has_checkpoint=has_checkpoint)
+
+
+def _check_quotas(spec: ModelSpec, timeframe_minutes: int) -> None:
+    size = network_size(
+        spec.network,
+        features=len(spec.features.names()),
+        context_bars=spec.windows.context_bars,
+        scales=spec.features.scales_for(timeframe_minutes),
+    )
+    refused: dict[str, str] = {}
+    if size["parameters"] > settings.QUOTA_PARAMETERS:
+        refused["network.d_model"] = (
+            f"the network would have {size['parameters']:,} parameters; "
+            f"expected at most {settings.QUOTA_PARAMETERS:,}"
+        )
+    if spec.training.epochs > settings.QUOTA_EPOCHS:
+        refused["training.epochs"] = f"expected at most {settings.QUOTA_EPOCHS} in this workspace"
+    if spec.windows.context_bars > settings.QUOTA_CONTEXT_BARS:
+        refused["windows.context_bars"] = (
+            f"expected at most {settings.QUOTA_CONTEXT_BARS} in this workspace"
+        )
+    if refused:
+        raise InvalidSpec(refused)
+
+
+def _with_data(spec_sha256: str, versions: list[DatasetVersion]) -> str:
+    """Equal specs on equal candles are one trial; on other candles they are another."""
+    parts = [spec_sha256, *(version.sha256 for version in versions)]
+    return hashlib.sha256("".join(parts).encode()).hexdigest()
+
+
+def _ns(instant: datetime) -> int:
+    return int(instant.timestamp()) * 1_000_000_000

@@ -1,0 +1,12 @@
+from __future__ import annotations
+
+from jobs.attempts import RunningAttempt
+from jobs.decorators import job_task
+from jobs.models import Job
+from jobs.statuses import JobKind, Queue
+from jobs.supervisor import supervise
+
+
+@job_task(kind=JobKind.TRAINING, queue=Queue.TRAINING)
+def run_training(job: Job, attempt: RunningAttempt) -> None:
+    supervise(job, attempt, module="modeling.run")
