@@ -34,14 +34,31 @@ class Attention(nn.Module):
         self.bias = TemporalAttentionBias(spec.heads, decays=spec.temporal_bias)
         self.output = nn.Linear(spec.d_model, spec.d_model)
 
-    def forward(self, x: Tensor, token_time: Tensor) -> Tensor:
-        """[B,K,D] from x [B,K,D]; `token_time` [K] in bars before the window's end."""
-        query, key, value = (
-            split_heads(part, self.heads) for part in self.projection(x).chunk(3, dim=-1)
+    def forward(self, x: Tensor, token_time: Tensor, *, queries: int) -> Tensor:
+        """[B,Q,D] for the last Q = `queries` tokens, all or one, of x [B,K,D].
+
+        `token_time` [K] in bars before the window's end.
+        """
+        query, key, value = self._projected(x, queries)
+        attended = self.bias(
+            split_heads(query, self.heads),
+            split_heads(key, self.heads),
+            split_heads(value, self.heads),
+            query_time=token_time[-queries:],
+            key_time=token_time,
         )
-        attended = self.bias(query, key, value, query_time=token_time, key_time=token_time)
         mixed: Tensor = self.output(merge_heads(attended))
         return mixed
+
+    def _projected(self, x: Tensor, queries: int) -> tuple[Tensor, Tensor, Tensor]:
+        width = x.shape[2]
+        if queries == x.shape[1]:
+            query, key, value = self.projection(x).chunk(3, dim=-1)
+            return query, key, value
+        weight, bias = self.projection.weight, self.projection.bias
+        query = functional.linear(x[:, -queries:], weight[:width], bias[:width])
+        key, value = functional.linear(x, weight[width:], bias[width:]).chunk(2, dim=-1)
+        return query, key, value
 
 
 class Block(nn.Module):
@@ -55,9 +72,10 @@ class Block(nn.Module):
         self.feed_forward = FeedForward(spec.d_model, spec.d_ff)
         self.dropout = AdaptiveDropout(spec.dropout, adaptive=spec.adaptive_dropout)
 
-    def forward(self, z: Tensor, token_time: Tensor, rate: Tensor) -> Tensor:
-        """Tokens [B,K,D] from tokens z [B,K,D]; `rate` [B] is the dropout rate."""
-        z = z + self.dropout(self.attention(self.attention_norm(z), token_time), rate)
+    def forward(self, z: Tensor, token_time: Tensor, rate: Tensor, *, queries: int) -> Tensor:
+        """[B,Q,D] for the last Q = `queries` tokens of z [B,K,D]; `rate` [B] is the dropout rate."""
+        attended = self.attention(self.attention_norm(z), token_time, queries=queries)
+        z = z[:, -queries:] + self.dropout(attended, rate)
         fed: Tensor = self.feed_forward(self.feed_forward_norm(z))
         return z + self.dropout(fed, rate)
 

@@ -91,7 +91,8 @@ class EnhancedCryptoTransformer(nn.Module):
 
         The confidence head sees a detached state: its loss never steers the backbone.
         """
-        state = self.encode(batch)[:, -1]
+        # the heads read the last token: the last block computes no other
+        state = self.encode(batch, last_only=True)[:, -1]
         with torch.autocast(state.device.type, enabled=False):
             h = self.norm(state.float())
             return {
@@ -99,8 +100,11 @@ class EnhancedCryptoTransformer(nn.Module):
                 for name, head in self.heads.items()
             }
 
-    def encode(self, batch: WindowBatch) -> Tensor:
-        """Token states [B,K,D] after the last block; token i depends on nothing after its end."""
+    def encode(self, batch: WindowBatch, *, last_only: bool = False) -> Tensor:
+        """Token states [B,K,D] after the last block, or [B,1,D] of the last token alone.
+
+        Token i depends on nothing after its end.
+        """
         rate = self.dropout.rate(batch.log_volatility_z)
         token_time = self._token_time(batch.base.device)
         z = self.input(self._patches(batch.base)) + self.embedding(batch.slot, batch.weekday)
@@ -114,8 +118,9 @@ class EnhancedCryptoTransformer(nn.Module):
                 token_time=token_time,
                 rate=rate,
             )
-        for block in self.blocks:
-            z = block(z, token_time, rate)
+        for number, block in enumerate(self.blocks, start=1):
+            is_last = last_only and number == len(self.blocks)
+            z = block(z, token_time, rate, queries=1 if is_last else self.tokens)
         return z
 
     def half_lives(self) -> dict[str, list[float]]:

@@ -118,6 +118,15 @@ def test_each_balanced_head_reaches_the_backbone(head: str) -> None:
     assert all(name.startswith(f"heads.{head}.") for name in others)
 
 
+@pytest.mark.parametrize("patch_bars", [1, 4])
+def test_last_token_alone_is_the_last_of_all_tokens(patch_bars: int) -> None:
+    network = small_network(small_spec(patch_bars=patch_bars)).eval()
+    batch = random_batch(patch_bars=patch_bars)
+    every, last = network.encode(batch), network.encode(batch, last_only=True)
+    assert last.shape == (8, 1, 32)
+    torch.testing.assert_close(last, every[:, -1:], rtol=1e-5, atol=1e-6)
+
+
 def test_evaluation_is_repeatable_and_training_drops() -> None:
     network, batch = small_network(), random_batch()
     network.eval()
