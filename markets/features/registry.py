@@ -21,14 +21,30 @@ class Feature:
 FEATURES: dict[str, Feature] = {
     feature.name: feature
     for feature in (
-        Feature("rsi_14", "core_technical", "RSI(C, 14)/50 − 1; 0 while C has never changed", "C", 200),
+        Feature(
+            "rsi_14", "core_technical", "RSI(C, 14)/50 − 1; 0 while C has never changed", "C", 200
+        ),
         Feature("macd_line", "core_technical", "MACD(C, 12, 26, 9) line / ATR", "H L C", 250),
         Feature("macd_hist", "core_technical", "MACD(C, 12, 26, 9) histogram / ATR", "H L C", 250),
         Feature("bb_pctb_20", "core_technical", "(C − mean_20 C) / (2·max(σ_20 C, ε·C))", "C", 19),
         Feature("bb_width_20", "core_technical", "ln max(4·σ_20 C / mean_20 C, ε)", "C", 19),
-        Feature("stoch_k_14", "core_technical", "2(C − min_14 L)/(max_14 H − min_14 L) − 1", "H L C", 13),
-        Feature("adx_14", "core_technical", "average directional index / 100, exact ties ignored", "H L C", 300),
-        Feature("volume_z_48", "order_flow", "z-score over 48 bars of ln(V + 0.001·mean_288 V)", "V", 334),
+        Feature(
+            "stoch_k_14", "core_technical", "2(C − min_14 L)/(max_14 H − min_14 L) − 1", "H L C", 13
+        ),
+        Feature(
+            "adx_14",
+            "core_technical",
+            "average directional index / 100, exact ties ignored",
+            "H L C",
+            300,
+        ),
+        Feature(
+            "volume_z_48",
+            "order_flow",
+            "z-score over 48 bars of ln(V + 0.001·mean_288 V)",
+            "V",
+            334,
+        ),
         Feature("rv_48", "volatility", "ln √mean_48(r²)", "C", 48),
         Feature("natr_14", "volatility", "ln(ATR_14 / C)", "H L C", 200),
         Feature("ret_1", "momentum_trend", "ln(C/C₋₁) / s_48", "C", 48),
