@@ -205,11 +205,11 @@ REST_FRAMEWORK = {
     ],
     "DEFAULT_PERMISSION_CLASSES": ["accounts.permissions.InWorkspace"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
-    "DEFAULT_PARSER_CLASSES": ["web.api.StrictJSONParser"],
-    "DEFAULT_PAGINATION_CLASS": "web.api.ListPagination",
+    "DEFAULT_PARSER_CLASSES": ["accounts.rest.StrictJSONParser"],
+    "DEFAULT_PAGINATION_CLASS": "accounts.rest.ListPagination",
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
-    "EXCEPTION_HANDLER": "web.api.exception_handler",
-    "DEFAULT_THROTTLE_CLASSES": ["web.api.UserThrottle", "web.api.AnonymousThrottle"],
+    "EXCEPTION_HANDLER": "accounts.rest.exception_handler",
+    "DEFAULT_THROTTLE_CLASSES": ["accounts.rest.UserThrottle", "accounts.rest.AnonymousThrottle"],
     "DEFAULT_THROTTLE_RATES": {"user": "600/min", "anon": "30/min"},
 }
 SPECTACULAR_SETTINGS = {

@@ -9,7 +9,7 @@ from typing import Any
 from django.core.exceptions import PermissionDenied as DjangoPermissionDenied
 from django.db import InterfaceError, OperationalError
 from django.http import Http404
-from rest_framework import exceptions, status
+from rest_framework import exceptions, serializers, status
 from rest_framework.pagination import PageNumberPagination
 from rest_framework.parsers import JSONParser
 from rest_framework.request import Request
@@ -18,7 +18,7 @@ from rest_framework.throttling import AnonRateThrottle, UserRateThrottle
 
 from specs.declaration import InvalidSpec
 
-logger = logging.getLogger("web.api")
+logger = logging.getLogger("accounts.rest")
 MAX_BODY_BYTES = 1024 * 1024
 MAX_DEPTH = 64
 PAGE_SIZE_MAX = 200
@@ -32,6 +32,7 @@ class Problem(exceptions.APIException):
     ) -> None:
         self.status_code = status_code
         self.fields = fields or {}
+        self.retry_after_s: int | None = None
         super().__init__(detail, code)
 
 
@@ -131,6 +132,8 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response:
         code, detail, fields, number = "invalid_spec", str(error), error.fields, 400
     elif isinstance(error, Problem):
         code, detail, fields, number = str(error.detail.code), str(error.detail), error.fields, error.status_code  # type: ignore[union-attr]  # one ErrorDetail
+        if error.retry_after_s:
+            headers["Retry-After"] = str(error.retry_after_s)
     elif isinstance(error, Http404):
         code, detail, number = "not_found", "Not found.", 404
     elif isinstance(error, DjangoPermissionDenied):
@@ -185,3 +188,43 @@ class UserThrottle(UserRateThrottle):
 
 class AnonymousThrottle(AnonRateThrottle):
     scope = "anon"
+
+
+class StrictSerializer(serializers.Serializer):  # type: ignore[type-arg]  # generic only in the stubs
+    """Refuses keys it does not know, or that may only be read, by name."""
+
+    def to_internal_value(self, data: Any) -> Any:
+        known = {name for name, field in self.fields.items() if not field.read_only}
+        unknown = sorted(set(data) - known) if isinstance(data, dict) else []
+        if unknown:
+            texts = {key: f'unknown key "{key}"; expected {", ".join(sorted(known))}' for key in unknown}
+            raise Problem("invalid", "; ".join(texts.values()), fields=texts)
+        return super().to_internal_value(data)
+
+
+class VisibleRows:
+    """Mix-in of generic views: the rows a user may see, and nothing else."""
+
+    rows: Any  # Any: a QuerySet of any row of a workspace
+    request: Request
+
+    def get_queryset(self) -> Any:
+        return self.rows.all().visible_to(self.request.user)
+
+
+def idempotency_key(request: Request) -> str:
+    """The Idempotency-Key header, or an empty text. Raises Problem when it is malformed."""
+    key = request.headers.get("Idempotency-Key", "")
+    if key and (len(key) > 200 or not all("!" <= letter <= "~" for letter in key)):
+        raise Problem(
+            "invalid_idempotency_key", "Idempotency-Key: expected 1 to 200 visible ASCII characters."
+        )
+    return key
+
+
+def refuse_conflict(error: Any) -> Problem:
+    """A conflict or a full queue of the jobs app as an API problem."""
+    retry = getattr(error, "retry_after_s", None)
+    problem = Problem(error.code, error.message, status_code=429 if retry else 409)
+    problem.retry_after_s = retry
+    return problem
