@@ -86,5 +86,7 @@ class JobCancel(VisibleRows, APIView):
             job = request_cancel(job, user=request.user)
         except JobConflict as error:
             raise refuse_conflict(error) from None
-        audit.record("cancel", workspace=job.workspace, user=request.user, subject=job.pk, request=request)
+        audit.record(
+            "cancel", workspace=job.workspace, user=request.user, subject=job.pk, request=request
+        )
         return Response(JobSerializer(job).data, status=202)

@@ -1,0 +1,49 @@
+"""The same request twice starts the work once."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from django.db import connection
+from django.db.models.functions import Now
+
+from accounts.models import Workspace
+from jobs.claim import lock
+from jobs.errors import InvalidIdempotencyKey, JobConflict
+from jobs.models import Job
+
+KEPT = timedelta(hours=24)
+MAX_LENGTH = 200
+
+
+def check_key(key: str) -> str:
+    """The key itself, or InvalidIdempotencyKey."""
+    if not 1 <= len(key) <= MAX_LENGTH or not all("!" <= character <= "~" for character in key):
+        raise InvalidIdempotencyKey(
+            f"Idempotency-Key has {len(key)} characters;"
+            f" expected 1 to {MAX_LENGTH} visible ASCII characters"
+        )
+    return key
+
+
+def replay(workspace: Workspace, key: str, request_sha256: str) -> Job | None:
+    """The job this request started before, or None when it is new.
+
+    Call it inside the transaction that will make the rows: an equal request that runs at the same
+    moment then waits here until this one commits. JobConflict when the key belongs to another body.
+    """
+    if not key:
+        return None
+    check_key(key)
+    if not connection.in_atomic_block:
+        raise RuntimeError("replay needs the transaction that makes the rows")
+    lock("outsample.jobs.idempotency", f"{workspace.pk}:{key}")
+    job = recent(workspace, key)
+    if job is not None and job.request_sha256 != request_sha256:
+        raise JobConflict("idempotency_conflict", job=job)
+    return job
+
+
+def recent(workspace: Workspace, key: str) -> Job | None:
+    rows = Job.objects.filter(workspace=workspace, idempotency_key=key, created_at__gt=Now() - KEPT)
+    return rows.order_by("created_at").first()
