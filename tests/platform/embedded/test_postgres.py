@@ -20,13 +20,15 @@ from embedded.services import stop
 def short_state():
     """A short folder that the servers' account can reach; whatever still runs in it is ended."""
     folder = Path(tempfile.mkdtemp(prefix="os-", dir="/tmp"))
-    prepare_state_folder(folder)
-    yield folder
-    left = PostgresServer(folder)
-    if left.find_running():
-        left.start()
-        stop(left, within_s=20)
-    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        prepare_state_folder(folder)
+        yield folder
+    finally:
+        left = PostgresServer(folder)
+        if left.find_running():
+            left.start()
+            stop(left, within_s=20)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager
