@@ -1,0 +1,118 @@
+"""How each measure of a backtest is called, written and explained. Pages and glossary read this."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One figure: `kind` is a kind of the number filter, `meaning` its glossary entry."""
+
+    key: str
+    label: str
+    kind: str
+    meaning: str
+
+
+MEASURES: dict[str, Measure] = {
+    measure.key: measure
+    for measure in (
+        Measure("total_return", "Net return", "signed", "Last equity / capital − 1, after all costs."),
+        Measure(
+            "excess_return",
+            "Against buy and hold",
+            "signed",
+            "Net return minus the net return of buy and hold with the same costs, span and capital.",
+        ),
+        Measure(
+            "cagr",
+            "Yearly growth",
+            "signed",
+            "The constant yearly return that gives the net return; shown from 30 days on. A year has 365 days.",
+        ),
+        Measure(
+            "volatility",
+            "Volatility",
+            "percent",
+            "Standard deviation of daily returns × √365. A day is a UTC day.",
+        ),
+        Measure(
+            "sharpe",
+            "Sharpe ratio",
+            "ratio",
+            "Mean / standard deviation of daily returns × √365, risk-free rate 0. Shown from 30 days on, "
+            "always with its 95 % bootstrap interval and the number of days.",
+        ),
+        Measure(
+            "sortino",
+            "Sortino ratio",
+            "ratio",
+            "As the Sharpe ratio, but divided by the root mean square of losing days only.",
+        ),
+        Measure(
+            "max_drawdown",
+            "Max drawdown",
+            "drawdown",
+            "The deepest fall of equity below its earlier peak, as a negative fraction; capital counts as a peak.",
+        ),
+        Measure("drawdown_days", "Longest drawdown", "days", "The longest time spent below a peak."),
+        Measure("calmar", "Calmar ratio", "ratio", "Yearly growth / depth of the max drawdown."),
+        Measure("ulcer", "Ulcer index", "percent", "Root mean square of the drawdown."),
+        Measure("var_95", "Daily value at risk", "signed", "The 5 % quantile of daily returns."),
+        Measure("cvar_95", "Expected shortfall", "signed", "Mean of the daily returns at or below that quantile."),
+        Measure("skew", "Skew", "ratio", "Third standardised moment of daily returns; 0 is symmetric."),
+        Measure("kurtosis", "Kurtosis", "ratio", "Fourth standardised moment of daily returns; 3 is normal."),
+        Measure("beta", "Beta", "ratio", "Slope of daily returns on those of buy and hold."),
+        Measure("alpha", "Alpha", "signed", "Yearly mean return not explained by beta."),
+        Measure("correlation", "Correlation", "ratio", "Correlation of daily returns with buy and hold."),
+        Measure("exposure", "Exposure", "percent", "Share of bars that end with an open position."),
+        Measure("long_share", "Long", "percent", "Share of bars that end with a long position."),
+        Measure("short_share", "Short", "percent", "Share of bars that end with a short position."),
+        Measure(
+            "turnover",
+            "Turnover a year",
+            "ratio",
+            "Traded value / mean equity, a year. 100 means equity was turned over a hundred times.",
+        ),
+        Measure("position_changes", "Position changes", "ratio", "Sum of all changes of the target position."),
+        Measure("trades", "Closed trades", "count", "Trades from flat to flat; a position open at the end is left out."),
+        Measure(
+            "win_rate",
+            "Win rate",
+            "percent",
+            "Share of closed trades that earned money. It says nothing without its break-even rate.",
+        ),
+        Measure(
+            "break_even_win_rate",
+            "Break-even win rate",
+            "percent",
+            "The win rate at which this mean win and this mean loss cancel out.",
+        ),
+        Measure("profit_factor", "Profit factor", "ratio", "Sum of wins / sum of losses."),
+        Measure("payoff", "Payoff", "ratio", "Mean win / mean loss."),
+        Measure("expectancy", "Mean trade", "money", "Mean profit or loss of a closed trade."),
+        Measure("expectancy_bps", "Mean trade", "bps", "Mean profit or loss of a closed trade, of its entry notional."),
+        Measure("fees", "Fees", "money", "All fees paid."),
+        Measure("fees_share", "Fees of gross profit", "percent", "Fees / sum of wins before costs."),
+        Measure("funding", "Funding", "money", "Funding paid or received on perpetuals."),
+        Measure(
+            "slippage_cost",
+            "Slippage",
+            "money",
+            "What market fills cost against the raw price of their bar.",
+        ),
+        Measure("ambiguous_bars", "Ambiguous bars", "count", "Bars that touched both stop and target; the stop is taken."),
+        Measure(
+            "deflated_sharpe",
+            "Deflated Sharpe",
+            "percent",
+            "Probability that the true Sharpe ratio is above what the best of so many trials reaches by luck.",
+        ),
+        Measure("psr", "Probabilistic Sharpe", "percent", "Probability that the true Sharpe ratio is above zero."),
+        Measure("min_track_days", "Minimum track record", "days", "Days needed before the Sharpe ratio differs from 0 at 95 %."),
+    )
+}
+
+# The strip under the verdict, then the full table of the report.
+HEADLINE = ("total_return", "excess_return", "sharpe", "max_drawdown", "trades", "exposure", "turnover")

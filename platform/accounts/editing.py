@@ -1,0 +1,64 @@
+"""Who may change what on pages, and how lists are paged."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from django.core.exceptions import PermissionDenied
+from django.core.paginator import InvalidPage, Page, Paginator
+from django.db.models import QuerySet
+from django.http import Http404, HttpRequest
+
+from accounts.models import Membership
+
+PER_PAGE = 50
+
+
+def editing_membership(request: HttpRequest) -> Membership:
+    """The membership a page acts with. Raises PermissionDenied (403) for viewers and strangers."""
+    membership: Membership | None = request.membership  # type: ignore[attr-defined]  # by middleware
+    # A lazy object is never None itself; its truth is that of what it wraps.
+    if not membership or not membership.may_edit:
+        raise PermissionDenied("This needs the role editor. Ask an owner of the workspace.")
+    return membership
+
+
+def new_key() -> str:
+    """A key for the hidden field of a form that starts work, so that a double click starts it once."""
+    return uuid.uuid4().hex
+
+
+@dataclass(frozen=True)
+class Listing:
+    """One page of a list with the state its headers and links need."""
+
+    page: Page[Any]
+    sort: str
+    search: str
+
+    @property
+    def query(self) -> str:
+        """The filters as they stand in a link to another page."""
+        from urllib.parse import urlencode
+
+        kept = {"q": self.search, "sort": self.sort}
+        return urlencode({key: value for key, value in kept.items() if value})
+
+
+def listing(
+    request: HttpRequest, rows: QuerySet[Any], *, sorts: Mapping[str, str], default: str = "-pk"
+) -> Listing:
+    """Sort by an allow-listed column and cut out a page. Raises Http404 for a page that is not there."""
+    sort = request.GET.get("sort", "")
+    column = sorts.get(sort.removeprefix("-"), "")
+    if sort and not column:
+        raise Http404(f"cannot sort by {sort!r}")
+    order = f"{'-' if sort.startswith('-') else ''}{column}" if column else default
+    try:
+        page = Paginator(rows.order_by(order, "-pk"), PER_PAGE).page(request.GET.get("page", 1))
+    except InvalidPage:
+        raise Http404("there is no such page") from None
+    return Listing(page, sort, request.GET.get("q", "").strip()[:200])

@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+from typing import Any
+
+from django.conf import settings
+from django.contrib import messages
+from django.contrib.auth import login
+from django.contrib.auth.decorators import login_not_required
+from django.contrib.auth.forms import AuthenticationForm
+from django.contrib.auth.views import LoginView, LogoutView, PasswordChangeView
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.urls import reverse_lazy
+from django.utils.decorators import method_decorator
+from django.views.decorators.http import require_safe
+
+from accounts import audit
+from accounts.services import LinkNoLongerValid, use_sign_in_link
+
+PASSWORD_BACKEND = "django.contrib.auth.backends.ModelBackend"
+
+
+@method_decorator(login_not_required, name="dispatch")
+class SignIn(LoginView):
+    template_name = "accounts/login.html"
+    redirect_authenticated_user = True
+
+    def form_valid(self, form: AuthenticationForm) -> HttpResponse:
+        audit.record("sign_in", user=form.get_user(), request=self.request)
+        return super().form_valid(form)
+
+    def form_invalid(self, form: AuthenticationForm) -> HttpResponse:
+        audit.record("sign_in_failed", subject=form.data.get("username", ""), request=self.request)
+        return self.render_to_response(self.get_context_data(form=form), status=400)
+
+
+class SignOut(LogoutView):
+    http_method_names = ["post", "options"]
+
+
+class PasswordChange(PasswordChangeView):
+    template_name = "accounts/password_change.html"
+    success_url = reverse_lazy("accounts:password_change")
+
+    def form_valid(self, form: Any) -> HttpResponse:  # Any: the form class is Django's choice
+        response = super().form_valid(form)
+        audit.record("password_changed", user=self.request.user, request=self.request)
+        messages.success(self.request, "The password is changed.")
+        return response
+
+    def form_invalid(self, form: Any) -> HttpResponse:  # Any: as above
+        return self.render_to_response(self.get_context_data(form=form), status=400)
+
+
+@login_not_required
+@require_safe
+def sign_in_link(request: HttpRequest, token: str) -> HttpResponse:
+    """Signs in with a link that works once."""
+    try:
+        user = use_sign_in_link(token)
+    except LinkNoLongerValid:
+        context = {"form": AuthenticationForm(request), "link_is_dead": True}
+        return render(request, "accounts/login.html", context, status=410)
+    login(request, user, backend=PASSWORD_BACKEND)
+    audit.record("sign_in_link", user=user, request=request)
+    return redirect("web:dashboard")
+
+
+def locked_out(request: HttpRequest, *details: Any) -> HttpResponse:
+    """Five wrong passwords: the same answer for known and unknown names."""
+    wait_s = int(settings.AXES_COOLOFF_TIME * 3600)
+    context = {"form": AuthenticationForm(request), "locked_minutes": wait_s // 60}
+    response = render(request, "accounts/login.html", context, status=429)
+    response["Retry-After"] = str(wait_s)
+    return response
+
+

@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import reverse
+from django.utils.http import url_has_allowed_host_and_scheme
+from django.views.decorators.http import conditional_page, require_POST, require_safe
+
+from accounts import audit
+from accounts.editing import editing_membership, listing
+from jobs.models import Job
+from jobs.services import JobConflict, request_cancel
+
+LOG_LINES = 1000
+# htmx stops polling on this status and still swaps the answer.
+STOP_POLLING = 286
+
+
+@require_safe
+def job_list(request: HttpRequest) -> HttpResponse:
+    jobs = Job.objects.visible_to(request.user)
+    sorts = {"created": "created_at", "kind": "kind", "status": "status"}
+    rows = listing(request, jobs.for_list(), sorts=sorts, default="-created_at")
+    context = {"listing": rows, "queues": jobs.queue_summary()}
+    return render(request, "jobs/job_list.html", context)
+
+
+@require_safe
+def job_detail(request: HttpRequest, pk: str) -> HttpResponse:
+    job = fetched(request, pk)
+    context = {
+        **live_context(job),
+        "events": job.events.order_by("pk")[:200],
+        "attempts": job.attempts.order_by("-number")[:20],
+        "lines": log_lines(job, request),
+        "level": request.GET.get("level", ""),
+        "search": request.GET.get("q", ""),
+    }
+    return render(request, "jobs/job_detail.html", context)
+
+
+@require_safe
+@conditional_page
+def job_status(request: HttpRequest, pk: str) -> HttpResponse:
+    job = fetched(request, pk)
+    status = STOP_POLLING if job.is_terminal else 200
+    return render(request, "jobs/_live.html", live_context(job), status=status)
+
+
+@require_safe
+def job_log(request: HttpRequest, pk: str) -> HttpResponse:
+    """The whole log as one text file."""
+    job = fetched(request, pk)
+    lines = job.log_lines.order_by("number").values_list("at", "level", "text")
+    text = "".join(f"{at:%Y-%m-%dT%H:%M:%SZ} {level} {line}\n" for at, level, line in lines)
+    response = HttpResponse(text, content_type="text/plain; charset=utf-8")
+    response["Content-Disposition"] = f'attachment; filename="job-{str(job.pk)[:8]}.log"'
+    return response
+
+
+@require_POST
+def job_cancel(request: HttpRequest, pk: str) -> HttpResponse:
+    job = fetched(request, pk)
+    editing_membership(request)
+    try:
+        request_cancel(job, user=request.user)
+        audit.record(
+            "cancel", workspace=job.workspace, user=request.user, subject=job.pk, request=request
+        )
+        messages.success(request, "Cancel is asked for. What was finished is kept.")
+    except JobConflict as error:
+        messages.error(request, error.message)
+    target = request.POST.get("next", "")
+    is_ours = url_has_allowed_host_and_scheme(target, {request.get_host()}, request.is_secure())
+    return redirect(target if is_ours else reverse("jobs:job_detail", args=[job.pk]))
+
+
+def fetched(request: HttpRequest, pk: str) -> Job:
+    return get_object_or_404(Job.objects.visible_to(request.user).for_list(), pk=pk)
+
+
+def live_context(job: Job) -> dict[str, Any]:
+    """What the live box of a job shows, wherever it stands."""
+    return {"job": job, "attempt": job.last_attempt}
+
+
+def log_lines(job: Job, request: HttpRequest) -> list[Any]:
+    """The last lines of the log, narrowed by `level` and `q`, oldest first."""
+    lines = job.log_lines.order_by("-number")
+    if level := request.GET.get("level"):
+        lines = lines.filter(level=level)
+    if search := request.GET.get("q"):
+        lines = lines.filter(text__icontains=search[:200])
+    return list(lines[:LOG_LINES])[::-1]

@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+from typing import Any
+
+from django.http import HttpRequest
+
+from jobs.models import Job
+from jobs.statuses import TERMINAL
+
+THEMES = ("system", "light", "dark")
+# Rail: (label, URL name, first part of the path).
+RAIL = (
+    ("Dashboard", "web:dashboard", "", "▦"),
+    ("Datasets", "markets:dataset_list", "datasets", "▤"),
+    ("Experiments", "backtests:experiment_list", "experiments", "◇"),
+    ("Runs", "modeling:run_list", "runs", "▷"),
+    ("Backtests", "backtests:backtest_list", "backtests", "◫"),
+    ("Jobs", "jobs:job_list", "jobs", "≡"),
+    ("Glossary", "web:glossary", "help", "?"),
+)
+
+
+def theme_of(request: HttpRequest) -> str:
+    theme = request.COOKIES.get("theme", "system")
+    return theme if theme in THEMES else "system"
+
+
+def shell(request: HttpRequest) -> dict[str, Any]:
+    """What the frame around every page needs; the count is asked for only where it is shown."""
+    user = getattr(request, "user", None)
+    signed_in = user is not None and user.is_authenticated
+    return {
+        "theme": theme_of(request),
+        "rail": RAIL if signed_in else (),
+        "section": request.path.split("/")[1],
+        "running_jobs": (
+            (lambda: Job.objects.visible_to(user).exclude(status__in=TERMINAL).count())
+            if signed_in
+            else 0
+        ),
+        "request_id": getattr(request, "request_id", ""),
+    }

@@ -1,0 +1,229 @@
+"""The one way numbers, times and states are written on pages. Loaded in every template."""
+
+from __future__ import annotations
+
+import math
+from datetime import datetime, timedelta
+from datetime import timezone as zones
+from typing import Any
+
+from django import template
+from django.utils import timezone
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+register = template.Library()
+
+MINUS = "−"
+THIN_SPACE = "\u2009"
+UNIT_SPACE = "\u00a0"
+DASH = "—"
+
+SHAPES = {
+    "queued": "○",
+    "running": "◔",
+    "cancelling": "◑",
+    "succeeded": "●",
+    "failed": "✕",
+    "errored": "⚠",
+    "cancelled": "⊘",
+}
+VERDICTS = {
+    "beats": "Beats",
+    "ties": "Not better than",
+    "loses": "Loses to",
+    "undecided": "Undecided",
+    "withheld": "Withheld",
+}
+
+
+@register.filter
+def number(value: object, kind: str = "plain") -> SafeString:
+    """A number in the words of its kind, with the full value on hover; undefined is a dash."""
+    text = number_text(value, kind)
+    if text == DASH:
+        return format_html('<span class="num muted">{}</span>', DASH)
+    quiet = " muted" if not float(value) else ""  # type: ignore[arg-type]  # number_text took it
+    return format_html('<span class="num{}" title="{}">{}</span>', quiet, repr(value), text)
+
+
+@register.filter
+def number_text(value: object, kind: str = "plain") -> str:
+    """The same as plain text, for titles and attributes."""
+    if isinstance(value, bool) or value is None:
+        return DASH
+    try:
+        found = float(value)  # type: ignore[arg-type]  # whatever float refuses is a dash
+    except (TypeError, ValueError):
+        return DASH
+    return WRITERS[kind](found) if math.isfinite(found) else DASH
+
+
+def with_minus(text: str) -> str:
+    """A true minus sign, and none before a zero."""
+    if text.startswith("-"):
+        return text[1:] if not text.strip("-+0.eE,% \u2009") else MINUS + text[1:]
+    return text
+
+
+def grouped(value: float, decimals: int = 0) -> str:
+    return with_minus(f"{value:,.{decimals}f}".replace(",", THIN_SPACE))
+
+
+def percent(value: float) -> str:
+    return f"{with_minus(f'{100 * value:.{2 if abs(value) < 1 else 1}f}')}{UNIT_SPACE}%"
+
+
+def signed_percent(value: float) -> str:
+    return f"{'+' if round(value, 4) > 0 else ''}{percent(value)}"
+
+
+def drawdown(value: float) -> str:
+    return f"{with_minus(f'{100 * value:.1f}')}{UNIT_SPACE}%"
+
+
+def price(value: float) -> str:
+    return significant(value, 6)
+
+
+def significant(value: float, digits: int = 4) -> str:
+    if value == 0:
+        return "0"
+    places = digits - 1 - math.floor(math.log10(abs(value)))
+    if places > 10 or places < -8:
+        return with_minus(f"{value:.{digits - 1}e}")
+    return grouped(value, max(0, places))
+
+
+def binary_bytes(value: float) -> str:
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if abs(value) < 1024 or unit == "GiB":
+            return f"{grouped(value, 0 if unit == 'B' else 1)}{UNIT_SPACE}{unit}"
+        value /= 1024
+    raise AssertionError("the last unit takes every size")
+
+
+def seconds(value: float) -> str:
+    if value < 60:
+        return f"{value:.0f}{UNIT_SPACE}s"
+    minutes, rest = divmod(round(value), 60)
+    if minutes < 60:
+        return f"{minutes}{UNIT_SPACE}min {rest:02d}{UNIT_SPACE}s"
+    hours, minutes = divmod(minutes, 60)
+    if hours < 48:
+        return f"{hours}{UNIT_SPACE}h {minutes:02d}{UNIT_SPACE}min"
+    return f"{hours // 24}{UNIT_SPACE}days"
+
+
+WRITERS = {
+    "plain": significant,
+    "count": grouped,
+    "ratio": lambda value: grouped(value, 2),
+    "percent": percent,
+    "signed": signed_percent,
+    "drawdown": drawdown,
+    "price": price,
+    "money": lambda value: grouped(value, 2),
+    "bytes": binary_bytes,
+    "seconds": seconds,
+    "bps": lambda value: f"{grouped(value, 1)}{UNIT_SPACE}bp",
+    "days": lambda value: f"{grouped(value)}{UNIT_SPACE}days",
+}
+
+
+@register.filter
+def instant(value: datetime | None) -> SafeString:
+    """2024-03-24 12:40 UTC, in a time element."""
+    if value is None:
+        return format_html('<span class="muted">{}</span>', DASH)
+    at = value.astimezone(zones.utc)
+    return format_html(
+        '<time class="num" datetime="{}">{} UTC</time>',
+        at.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        at.strftime("%Y-%m-%d %H:%M"),
+    )
+
+
+@register.filter
+def age(value: datetime | None) -> SafeString:
+    """How long ago, with the exact time on hover."""
+    if value is None:
+        return format_html('<span class="muted">{}</span>', DASH)
+    at = value.astimezone(zones.utc)
+    return format_html(
+        '<time datetime="{}" title="{} UTC">{}</time>',
+        at.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        at.strftime("%Y-%m-%d %H:%M:%S"),
+        age_words((timezone.now() - at).total_seconds()),
+    )
+
+
+def age_words(passed: float) -> str:
+    for size, unit in ((86_400, "days"), (3_600, "h"), (60, "min")):
+        if passed >= size:
+            count = int(passed // size)
+            return f"{count}{UNIT_SPACE}{'day' if unit == 'days' and count == 1 else unit} ago"
+    return f"{max(0, int(passed))}{UNIT_SPACE}s ago"
+
+
+@register.filter
+def duration(value: timedelta | None) -> SafeString:
+    return number(value.total_seconds() if value is not None else None, "seconds")
+
+
+@register.filter
+def status(value: str) -> SafeString:
+    """A state as shape and word; the colour only repeats what they say."""
+    return format_html(
+        '<span class="status status-{}"><span aria-hidden="true">{}</span> {}</span>',
+        value,
+        SHAPES.get(value, "○"),
+        value,
+    )
+
+
+@register.filter
+def verdict(value: str) -> SafeString:
+    return format_html('<span class="verdict verdict-{}">{}</span>', value, VERDICTS.get(value, DASH))
+
+
+@register.filter
+def short(value: str) -> SafeString:
+    """A checksum or id shortened to eight characters, with a button that copies all of it."""
+    if not value:
+        return format_html('<span class="muted">{}</span>', DASH)
+    return format_html(
+        '<code title="{0}">{1}</code> <button type="button" class="copy" data-copy="{0}" '
+        'aria-label="Copy {1}…">Copy</button>',
+        str(value),
+        str(value)[:8],
+    )
+
+
+@register.filter
+def direction(value: object) -> SafeString:
+    """Up, down or flat as a mark; never by colour alone."""
+    found = float(value) if isinstance(value, int | float) and not isinstance(value, bool) else 0.0
+    if found > 0:
+        return format_html('<span class="up" aria-hidden="true">▲</span>')
+    if found < 0:
+        return format_html('<span class="down" aria-hidden="true">▼</span>')
+    return format_html('<span class="muted" aria-hidden="true">■</span>')
+
+
+@register.filter
+def item(mapping: Any, key: object) -> Any:  # Any: templates look into plain JSON
+    """The value of a key that is only known at run time; None when it is absent."""
+    return mapping.get(key) if isinstance(mapping, dict) else None
+
+
+@register.filter
+def shown(value: object) -> str:
+    """A setting's value as a person reads it."""
+    if value is None or value == "":
+        return DASH
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    if isinstance(value, list | tuple):
+        return ", ".join(str(part) for part in value)
+    return str(value)
