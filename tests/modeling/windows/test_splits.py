@@ -158,6 +158,24 @@ def test_the_audit_finds_one_label_that_touches_the_next_slice():
     audit_intervals([clear], samples, 34_000 * BAR)
 
 
+def test_the_audit_finds_a_long_label_between_short_ones():
+    samples = samples_of()
+    fold = folds_of(samples)[0]
+    samples.label_end_at[fold.validation[10]] = samples.known_at[fold.predicted[5]]
+    with pytest.raises(IntervalsMeet, match="validation samples share time with calibration"):
+        audit_intervals([fold], samples, 34_000 * BAR)
+
+
+def test_the_audit_looks_at_each_label_of_the_other_slice():
+    samples = samples_of()
+    fold = folds_of(samples)[0]
+    # The first of two predicted labels is long, the second ends before the fit sample begins.
+    samples.label_end_at[fold.predicted[0]] = samples.known_at[fold.predicted[100]] + 1
+    late = dataclasses.replace(fold, fit=fold.predicted[100:101], predicted=fold.predicted[:2])
+    with pytest.raises(IntervalsMeet, match="1 fit samples share time with predicted"):
+        audit_intervals([late], samples, 34_000 * BAR)
+
+
 def test_the_audit_finds_samples_behind_the_holdout():
     samples = samples_of()
     with pytest.raises(IntervalsMeet, match="hold-out"):
