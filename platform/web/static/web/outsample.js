@@ -32,31 +32,20 @@ function token(name) {
 // ── Charts ───────────────────────────────────────────────────────────────────
 const charts = new Map(); // box → {figure, version}
 const CONFIG = { displaylogo: false, responsive: true, modeBarButtonsToRemove: ["lasso2d", "select2d"] };
-const ROLES = { model: "accent", benchmark: "series-6", up: "up", down: "down", warn: "warn", muted: "muted" };
-const BASELINES = ["series-3", "series-4", "series-5", "series-6"];
-
-function roleOf(trace) {
-  if (trace.meta && ROLES[trace.meta.role]) return ROLES[trace.meta.role];
-  const name = (trace.name || "").toLowerCase();
-  if (/buy.and.hold/.test(name)) return "series-6";
-  if (/▲|\blong\b/.test(name)) return "up";
-  if (/▼|\bshort\b|drawdown|underwater/.test(name)) return "down";
-  return null;
-}
+const ROLES = ["accent", "up", "down", "warn", "muted", "series-3", "series-4", "series-5", "series-6"];
 
 function themed(figure) {
   const data = structuredClone(figure.data);
   const layout = structuredClone(figure.layout || {});
   const [text, line, up, down] = ["text", "line", "up", "down"].map(token);
   data.forEach((trace) => {
-    const role = roleOf(trace);
+    const role = ROLES.includes(trace.meta) ? trace.meta : null;
     if (trace.type === "candlestick" || trace.type === "ohlc") {
       trace.increasing = { line: { color: up, width: 1 }, fillcolor: up };
       trace.decreasing = { line: { color: down, width: 1 }, fillcolor: down };
     } else if (role) {
       const colour = token(role);
       if (!(trace.mode === "markers")) trace.line = { ...trace.line, color: colour };
-      if (role === "series-6" && trace.line) trace.line.dash = trace.line.dash || "dash";
       if ((trace.mode || "").includes("markers") || trace.type === "bar") trace.marker = { ...trace.marker, color: colour };
       if (trace.fill && trace.fill !== "none") trace.fillcolor = colour.replace("rgb(", "rgba(").replace(")", ", 0.18)");
     }
@@ -64,14 +53,16 @@ function themed(figure) {
   const narrow = innerWidth < 600;
   Object.assign(layout, {
     paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", autosize: true, height: undefined, title: undefined,
-    colorway: ["accent", "up", ...BASELINES].map(token), uirevision: "keep", hovermode: layout.hovermode || "x unified",
+    colorway: ["accent", "series-3", "series-4", "series-5", "series-6"].map(token), uirevision: "keep", hovermode: layout.hovermode || "x unified",
     font: { ...layout.font, color: text, size: 12, family: getComputedStyle(document.body).fontFamily },
     margin: { l: narrow ? 44 : 60, r: narrow ? 8 : 16, t: 8, b: 40, ...(layout.annotations ? { t: 24 } : {}) },
     legend: { orientation: "h", y: 1.02, yanchor: "bottom", x: 0, ...layout.legend, font: { color: text } },
     hoverlabel: { bgcolor: token("surface"), bordercolor: line, font: { color: text } },
     modebar: { bgcolor: "rgba(0,0,0,0)", color: token("muted"), activecolor: token("accent") },
   });
-  if (data.length > 1) layout.margin.t = 36;
+  if (data.length > 1) layout.margin.t = layout.annotations ? 52 : 36;
+  if (layout.annotations) layout.legend.y = 1.06;
+  (layout.shapes || []).forEach((shape) => { shape.line = { ...shape.line, color: token("muted") }; });
   Object.keys(layout).filter((key) => /^[xy]axis/.test(key)).concat(["xaxis", "yaxis"]).forEach((key) => {
     layout[key] = { ...layout[key], gridcolor: line, zerolinecolor: line, linecolor: line, automargin: true };
   });
@@ -89,7 +80,8 @@ async function load(box, query = "") {
     const body = await answer.json();
     charts.set(box, body);
     draw(box);
-    if (body.summary) box.querySelector(".chart-summary").textContent = body.summary;
+    const summary = body.figure.layout?.meta?.summary;
+    if (summary) box.querySelector(".chart-summary").textContent = summary;
     note(box, body.note || "");
     if (box.dataset.zoom !== undefined && !target.dataset.bound) bindZoom(box, target);
   } catch (error) {

@@ -1,0 +1,45 @@
+"""A figure as the answer of a chart's address: JSON for the script, or its numbers as a table."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.shortcuts import render
+
+from markets.charts import Figure
+
+TABLE_ROWS = 500
+PRICES = ("open", "high", "low", "close")
+
+
+def chart_answer(
+    request: HttpRequest, figure: Figure, *, title: str, note: str = ""
+) -> HttpResponse:
+    """JSON, or with `?as=rows` a table fragment, or with `?as=table` that table as a page."""
+    wanted = request.GET.get("as", "")
+    if wanted not in ("rows", "table"):
+        return JsonResponse({"figure": figure, "note": note})
+    table = {**figure_table(figure), "title": title, "note": note}
+    return render(request, f"_chart_{wanted}.html", table)
+
+
+def figure_table(figure: Figure) -> dict[str, Any]:
+    """The drawn numbers: one row for each x, one column for each line; at most 500 rows, ends kept."""
+    columns: list[str] = []
+    cells: dict[Any, dict[str, Any]] = {}
+    for place, trace in enumerate(figure["data"]):
+        names = PRICES if "open" in trace else ("y",)
+        for name in names:
+            heading = name.capitalize() if name in PRICES else trace.get("name") or f"Line {place + 1}"
+            columns.append(heading)
+            for x, value in zip(trace["x"], trace[name], strict=True):
+                if x is not None and value is not None:
+                    cells.setdefault(x, {})[heading] = value
+    kept = sorted(cells)
+    if len(kept) > TABLE_ROWS:
+        last = len(kept) - 1
+        kept = [kept[round(place * last / (TABLE_ROWS - 1))] for place in range(TABLE_ROWS)]
+    rows = [(x, [cells[x].get(name) for name in columns]) for x in kept]
+    heading = figure["layout"].get("xaxis", {}).get("title", {}).get("text", "")
+    return {"columns": columns, "rows": rows, "x_heading": heading, "points": len(cells)}
