@@ -134,7 +134,7 @@ class RunningAttempt:
                 with self.fenced():
                     return body()
             except (OperationalError, InterfaceError):
-                connection.close()
+                drop_connection()
                 if time.monotonic() > deadline:
                     self.request_stop(StopReason.DATABASE_AWAY)
                     raise
@@ -206,7 +206,7 @@ class RunningAttempt:
             try:
                 return self._flush_and_end(end)
             except (OperationalError, InterfaceError):
-                connection.close()
+                drop_connection()
                 if time.monotonic() > deadline:
                     logger.exception("attempt left to the reconciler", extra=self.log_extra)
                     return None
@@ -269,7 +269,7 @@ class RunningAttempt:
         except Fenced:
             return
         except (OperationalError, InterfaceError):
-            connection.close()
+            drop_connection()
             self._note_absence()
             return
         self._away_since = None
@@ -311,3 +311,8 @@ def _beat(attempt: RunningAttempt, change: str) -> Beat | None:
         cursor.execute(sql, [attempt.attempt_id, attempt.lease.token])
         row = cursor.fetchone()
     return Beat(row[0], float(row[1])) if row else None
+
+
+def drop_connection() -> None:
+    """Forget a connection that broke; the next query opens another one."""
+    connection.close()
