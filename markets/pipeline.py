@@ -13,12 +13,12 @@ from jobs.attempts import RunningAttempt
 from jobs.errors import JobFailed
 from markets.candles.errors import InvalidCandles
 from markets.candles.frame import Candles, candles_sha256, read_candles, write_candles
-from markets.candles.report import describe_candles
+from markets.candles.report import candle_quality
 from markets.candles.synthetic import synthetic_candles
 from markets.candles.validation import validate_candles
 from markets.models import Dataset, DatasetVersion, Import, Instrument, Source
 from markets.sources.reading import read_source
-from markets.specs import TIMEFRAME_MINUTES
+from markets.specs import TIMEFRAME_MINUTES, timeframe_name
 
 DEMO_DAYS = 180
 DEMO_SEED = 7
@@ -44,12 +44,25 @@ def _candles_of(row: Import) -> tuple[Candles, dict[str, Any]]:
     if row.source == Source.SYNTHETIC:
         minutes = TIMEFRAME_MINUTES[row.spec.timeframe]
         candles = synthetic_candles(days=DEMO_DAYS, timeframe_minutes=minutes, seed=DEMO_SEED)
-        return candles, describe_candles(candles)
+        return candles, _report_of_made(candles)
     try:
         raw = read_source(_upload_of(row), row.sent_name, row.spec)
         return validate_candles(raw, row.spec, time.time_ns())
     except InvalidCandles as error:
         raise JobFailed(error.code, error.message) from error
+
+
+def _report_of_made(candles: Candles) -> dict[str, Any]:
+    notice = {"code": "synthetic", "message": "Made by a seeded generator; no real market.", "count": 1}
+    return {
+        "timeframe": timeframe_name(candles.timeframe_minutes),
+        "rows_read": len(candles),
+        "rows_kept": len(candles),
+        "dropped": [],
+        "duplicates_dropped": 0,
+        **candle_quality(candles),
+        "notices": [notice],
+    }
 
 
 def _upload_of(row: Import) -> Path:

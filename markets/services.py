@@ -1,8 +1,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
-import unicodedata
 from pathlib import Path
 
 from django.conf import settings
@@ -16,7 +14,7 @@ from jobs.models import Job
 from jobs.services import enqueue
 from jobs.statuses import JobKind, Queue
 from markets.models import Import, Source
-from markets.sources.sniffing import RefusedFile, sniff
+from markets.sources.formats import RefusedFile, display_name, sniff
 from markets.specs import ImportSpec
 
 SNIFFED_BYTES = 64 * 1024
@@ -39,7 +37,7 @@ def launch_import(
     Raises RefusedUpload for what can be seen without parsing, and JobConflict when the key was
     used for another request.
     """
-    sent_name = displayable(upload.name or "")
+    sent_name = display_name(upload.name or "")
     _refuse_by_look(upload, sent_name)
     with scratch_folder() as folder:
         path, sha256 = _received(upload, folder)
@@ -75,12 +73,6 @@ def launch_demo(*, workspace: Workspace, user: User, idempotency_key: str = "") 
         source=Source.SYNTHETIC,
         sent_name="Synthetic market",
     )
-
-
-def displayable(name: str) -> str:
-    """A sent file name as display text: no control or bidirectional characters, ≤ 200."""
-    kept = "".join(letter for letter in name if unicodedata.category(letter)[0] != "C")
-    return re.sub(r"\s+", " ", kept).strip()[:200] or "file"
 
 
 def _queued(workspace: Workspace, user: User, key: str, request_sha256: str) -> Job:

@@ -5,53 +5,50 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
+import numpy as np
 
 from artifacts.store import local_path
 from markets.reading import CandleRange, iso_times
+from modeling.evaluation.table import Table, read_predictions
 from modeling.models import PredictionSet
 
 
-def prediction_columns(row: PredictionSet, span: CandleRange) -> dict[str, Any]:
-    """The columns of a prediction set as arrays, for bars whose open lies in the span.
-
-    Times are int64 nanoseconds. More rows than `span.most` are not thinned here.
-    """
-    table = pq.read_table(local_path(row.file))
-    for bound, compare in ((span.from_at, pc.greater_equal), (span.to_at, pc.less)):
-        if bound is not None:
-            instant = round(bound.timestamp() * 1e6) * 1000
-            table = table.filter(compare(table["open_at"], instant))
-    return {
-        name: table[name].to_numpy() if name != "instrument" else table[name].to_pylist()
-        for name in table.column_names
-    }
+def predictions_in(row: PredictionSet, span: CandleRange) -> Table:
+    """The rows of a prediction set whose bar opens in the span; times are int64 nanoseconds."""
+    table = read_predictions(local_path(row.file))
+    opens = table["open_at"]
+    start = np.searchsorted(opens, _ns(span.from_at)) if span.from_at else 0
+    stop = np.searchsorted(opens, _ns(span.to_at)) if span.to_at else len(opens)
+    return {name: values[start:stop] for name, values in table.items()}
 
 
 def prediction_rows(row: PredictionSet, span: CandleRange) -> list[dict[str, Any]]:
-    """At most `span.most` predictions, the first of the span, as plain JSON; NaN is null."""
-    columns = prediction_columns(row, span)
-    count = min(span.most, len(columns["open_at"]))
-    opens, knowns = iso_times(columns["open_at"][:count]), iso_times(columns["known_at"][:count])
-
-    def number(name: str, place: int) -> float | None:
-        value = float(columns[name][place])
-        return value if math.isfinite(value) else None
-
+    """The first `span.most` predictions of the span as plain JSON; what is not known is null."""
+    table = {name: values[: span.most] for name, values in predictions_in(row, span).items()}
+    opens, knowns = iso_times(table["open_at"]), iso_times(table["known_at"])
+    version = row.run.experiment.version
     return [
         {
-            "instrument": columns["instrument"][place],
+            "instrument": str(version.dataset.instrument),
             "open_at": opens[place],
             "known_at": knowns[place],
-            "fold": int(columns["fold"][place]),
-            "action": number("action", place),
-            "market_regime": [number(f"regime_{k}", place) for k in range(4)],
-            "confidence": number("confidence", place),
-            "volatility": number("volatility", place),
-            "risk": [number(f"risk_{k}", place) for k in range(3)],
-            "realised_return": number("realised_return", place),
-            "realised_volatility": number("realised_volatility", place),
+            "fold": int(table["fold"][place]),
+            "action": _number(table, "action", place),
+            "market_regime": [_number(table, f"regime_{k}", place) for k in range(4)],
+            "confidence": _number(table, "confidence", place),
+            "volatility": _number(table, "volatility", place),
+            "risk": [_number(table, f"risk_{k}", place) for k in range(3)],
+            "realised_return": _number(table, "realised_return", place),
+            "realised_volatility": _number(table, "realised_volatility", place),
         }
-        for place in range(count)
+        for place in range(len(opens))
     ]
+
+
+def _number(table: Table, name: str, place: int) -> float | None:
+    value = float(table[name][place])
+    return value if math.isfinite(value) else None
+
+
+def _ns(instant: Any) -> int:  # Any: a datetime
+    return round(instant.timestamp() * 1e6) * 1000

@@ -1,0 +1,88 @@
+"""The prediction table: one row per bar with a complete window in a test block."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+Column = NDArray[np.generic]
+Table = dict[str, Column]
+
+TIMES = ("open_at", "known_at")
+WHOLE = ("fold", "seed", "realised_regime", "realised_risk")
+PREDICTED = (
+    "action",
+    *(f"regime_{k}" for k in range(4)),
+    "confidence",
+    "confidence_raw",
+    "volatility",
+    *(f"risk_{k}" for k in range(3)),
+)
+REALISED = ("realised_return", "realised_regime", "realised_volatility", "realised_risk")
+COLUMNS = (*TIMES, "fold", "seed", *PREDICTED, *REALISED)
+NO_CLASS = -1
+
+
+def write_predictions(path: Path, table: Mapping[str, Column], instrument: str) -> None:
+    """Write a table (times int64 ns UTC, NaN or −1 where unknown) as zstd Parquet.
+
+    In the file times are timestamp[us, UTC], and what is not known is null.
+    """
+    arrays: dict[str, pa.Array] = {
+        "instrument": pa.array([instrument] * len(table["open_at"])).dictionary_encode()
+    }
+    for name in COLUMNS:
+        values = table[name]
+        if name in TIMES:
+            arrays[name] = pa.array(values.astype(np.int64) // 1000).cast(
+                pa.timestamp("us", tz="UTC")
+            )
+        elif name in WHOLE:
+            whole = values.astype(np.int32)
+            arrays[name] = pa.array(whole, mask=whole == NO_CLASS)
+        else:
+            number = values.astype(np.float64)
+            arrays[name] = pa.array(number, mask=np.isnan(number))
+    pq.write_table(pa.table(arrays), path, compression="zstd")
+
+
+def read_predictions(path: Path) -> Table:
+    """Read what `write_predictions` wrote: times in ns, NaN or −1 where unknown."""
+    stored = pq.read_table(path)
+    table: Table = {}
+    for name in COLUMNS:
+        column = stored[name].combine_chunks()
+        if name in TIMES:
+            table[name] = column.cast(pa.int64()).to_numpy() * 1000
+        elif name in WHOLE:
+            table[name] = column.fill_null(NO_CLASS).to_numpy().astype(np.int64)
+        else:
+            table[name] = column.fill_null(float("nan")).to_numpy()
+    return table
+
+
+def predictions_sha256(table: Mapping[str, Column]) -> str:
+    """SHA-256 of the predictions themselves, not of a file.
+
+    Hashed are the bytes `outsample-predictions-1` and a newline, then column after column in the
+    order of COLUMNS: times as little-endian int64 µs, all others as little-endian float64 with −0.0
+    as 0.0.
+    """
+    digest = hashlib.sha256(b"outsample-predictions-1\n")
+    for name in COLUMNS:
+        if name in TIMES:
+            digest.update((table[name].astype(np.int64) // 1000).astype("<i8").tobytes())
+        else:
+            digest.update((table[name].astype(np.float64) + 0.0).astype("<f8").tobytes())
+    return digest.hexdigest()
+
+
+def joined(tables: list[Table]) -> Table:
+    """Tables of test blocks in time order, one after the other."""
+    return {name: np.concatenate([table[name] for table in tables]) for name in tables[0]}

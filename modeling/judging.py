@@ -1,0 +1,163 @@
+"""Scores of a run: every head beside its rungs, the leak alarm, and what to say about it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from modeling.evaluation.alarm import BlockScore, leak_alarm
+from modeling.evaluation.heads import HEADS, Priors, Scoring, judge_heads, score_heads
+from modeling.evaluation.table import PREDICTED, Table
+from modeling.specs import ModelSpec
+
+MODEL, LOGISTIC, PRIOR, PERSISTENCE = "model", "logistic", "prior", "persistence"
+# Columns that tell whether a rung has a head.
+HEAD_COLUMN = {
+    "action": "action",
+    "regime": "regime_0",
+    "confidence": "confidence",
+    "volatility": "volatility",
+    "risk": "risk_0",
+}
+SAMPLES_PER_PARAMETER = 1 / 100
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """JSON data of a run: head metrics, head verdicts, rungs, leak alarm and notices.
+
+    `predicting` names the tables that become prediction sets: those that have an action.
+    """
+
+    metrics: dict[str, Any]
+    verdict: dict[str, Any]
+    rungs: dict[str, dict[str, Any]]
+    alarm: dict[str, Any]
+    notices: list[dict[str, str]]
+    predicting: tuple[str, ...]
+
+
+def judge(
+    tables: Mapping[str, Table],
+    folds: Sequence[Any],  # Any: Fold rows
+    *,
+    spec: ModelSpec,
+    timeframe_minutes: int,
+    is_synthetic: bool,
+) -> Judgement:
+    """Score the joined test blocks of all folds, and judge every head against its rungs."""
+    effective = sum(fold.state["effective"]["test"] for fold in folds)
+    scoring = _scoring(tables, spec, effective, draws=spec.evaluation.bootstrap_draws)
+    metrics = score_heads(tables[MODEL], scoring)
+    rungs = {name: _own_heads(table) for name, table in tables.items() if name != MODEL}
+    verdict = judge_heads(tables[MODEL], rungs, scoring)
+    plain = _scoring(tables, spec, effective, draws=0)
+    scores = {name: score_heads(table, plain) for name, table in rungs.items()}
+    failed_rungs = {
+        name: "; ".join(text for fold in folds for text in fold.state["notes"].get(name, []))
+        for name in rungs
+    }
+    alarm = leak_alarm(
+        _blocks(folds, metrics, scores, effective),
+        market="noise" if is_synthetic else "real",
+        timeframe_minutes=timeframe_minutes,
+        horizon_bars=spec.windows.horizon_bars,
+    )
+    return Judgement(
+        metrics=metrics,
+        verdict=verdict,
+        rungs={
+            name: {"metrics": score, "verdicts": {}, "reason": failed_rungs[name][:500]}
+            for name, score in scores.items()
+        },
+        alarm=alarm.to_json(),
+        notices=_notices(metrics),
+        predicting=tuple(
+            name for name in (MODEL, LOGISTIC) if np.isfinite(tables[name]["action"]).any()
+        ),
+    )
+
+
+def fold_metrics(tables: Mapping[str, Table], spec: ModelSpec, effective: float) -> dict[str, Any]:
+    """Scores of one fold by rung, without intervals."""
+    scoring = _scoring(tables, spec, effective, draws=0)
+    return {
+        name: score_heads(table if name == MODEL else _own_heads(table), scoring)
+        for name, table in tables.items()
+    }
+
+
+def _scoring(
+    tables: Mapping[str, Table], spec: ModelSpec, effective: float, *, draws: int
+) -> Scoring:
+    prior = tables[PRIOR]
+    return Scoring(
+        priors=Priors(
+            regime=np.column_stack([prior[f"regime_{k}"] for k in range(4)]),
+            risk=np.column_stack([prior[f"risk_{k}"] for k in range(3)]),
+            confidence=np.asarray(prior["confidence"], dtype=float),
+        ),
+        cost_bps=spec.target.cost_bps,
+        horizon_bars=spec.windows.horizon_bars,
+        effective=effective,
+        draws=draws,
+        seed=spec.evaluation.bootstrap_seed,
+    )
+
+
+def _own_heads(table: Table) -> Table:
+    """The table without the columns of heads that the rung does not have."""
+    missing = {
+        head
+        for head, column in HEAD_COLUMN.items()
+        if not np.isfinite(np.asarray(table[column], dtype=float)).any()
+    }
+    return {
+        name: values
+        for name, values in table.items()
+        if name not in PREDICTED or _head_of(name) not in missing
+    }
+
+
+def _head_of(column: str) -> str:
+    return next(head for head in HEADS if column.startswith(head))
+
+
+def _blocks(
+    folds: Sequence[Any],  # Any: Fold rows
+    metrics: dict[str, Any],
+    scores: dict[str, Any],
+    effective: float,
+) -> dict[str, BlockScore]:
+    blocks = {}
+    for fold in folds:
+        for name, score in fold.metrics.items():
+            where = f"fold {fold.number}" if name == MODEL else f"{name}, fold {fold.number}"
+            blocks[where] = _block(score, fold.state["effective"]["test"])
+    blocks["all folds"] = _block(metrics, effective)
+    for name, score in scores.items():
+        blocks[f"{name}, all folds"] = _block(score, effective)
+    return blocks
+
+
+def _block(score: dict[str, Any], effective: float) -> BlockScore:
+    action = score.get("action", {})
+    return BlockScore(
+        accuracy=action.get("accuracy", {}).get("value"),
+        auc=action.get("auc", {}).get("value"),
+        effective=effective,
+    )
+
+
+def _notices(metrics: dict[str, Any]) -> list[dict[str, str]]:
+    if metrics.get("confidence", {}).get("calibrated", {}).get("value"):
+        return [{"code": "calibrated", "message": "Confidence is calibrated."}]
+    return [
+        {
+            "code": "uncalibrated",
+            "message": "Confidence is uncalibrated: it may rank, but it is no probability.",
+        }
+    ]

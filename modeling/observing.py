@@ -1,0 +1,164 @@
+"""What a fold in training leaves behind: metric points, progress, log lines and checkpoints."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from jobs import faults
+from jobs.attempts import RunningAttempt
+from jobs.statuses import EventKind
+from modeling.models import Checkpoint, MetricPoint, TrainingRun
+from modeling.training import checkpoint as checkpoints
+from modeling.training.errors import CheckpointRejected
+from modeling.training.observer import EpochMetrics, StepMetrics
+
+POINT_EVERY_STEPS = 10
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Where one fold stands in its run: `steps_before` of `steps_in_all` are behind it at most."""
+
+    fold: int
+    folds: int
+    steps_before: int
+    steps_in_all: int
+
+    @property
+    def title(self) -> str:
+        return f"Fold {self.fold} of {self.folds}"
+
+
+class RunObserver:
+    """Follows the training of one fold for a run. Steps in rows count from 1 within the fold."""
+
+    def __init__(
+        self, run: TrainingRun, attempt: RunningAttempt, folder: Path, stage: Stage, share: float
+    ) -> None:
+        self.run, self.attempt, self.folder, self.stage = run, attempt, folder, stage
+        self.share = share
+        self.last_saved: int | None = None
+        self.is_first = True
+
+    def before_step(self, step: int) -> float:
+        if self.is_first:
+            self.is_first = False
+            self.attempt.log(f"{self.stage.title}: first step of this attempt is step {step}.")
+        faults.at_step(self.stage.steps_before + step)
+        if faults.memory_is_short(self.stage.steps_before + step):
+            raise torch.OutOfMemoryError("Tried to allocate 1.00 GiB (planted by a test)")
+        return math.nan if faults.loss_is_nan(self.stage.steps_before + step) else 1.0
+
+    def on_step(self, metrics: StepMetrics) -> None:
+        place = self.stage.steps_before + metrics.step
+        self.attempt.progress(
+            self.share * place / self.stage.steps_in_all,
+            f"{self.stage.title}, epoch {metrics.epoch}",
+            step=place,
+        )
+        if metrics.step % POINT_EVERY_STEPS and metrics.step != 1:
+            return
+        self._points(
+            metrics.step,
+            {
+                "loss": metrics.loss,
+                **{f"loss/{head}": value for head, value in metrics.losses.items()},
+                **{f"balance/{head}": value for head, value in metrics.balance.items()},
+                "learning_rate": metrics.learning_rate,
+                "gradient_norm": metrics.gradient_norm,
+                "mean_dropout": metrics.mean_dropout,
+                "samples_per_s": metrics.samples_per_s,
+            },
+        )
+
+    def on_epoch(self, metrics: EpochMetrics) -> None:
+        self._points(
+            metrics.step,
+            {
+                "epoch": float(metrics.epoch),
+                "validation_ratio": metrics.ratio,
+                **{f"train/{head}": value for head, value in metrics.losses.items()},
+                **{f"validation/{head}": value for head, value in metrics.validation_losses.items()},
+                **{f"ratio/{head}": value for head, value in metrics.ratios.items()},
+            },
+        )
+        best = ", the best so far" if metrics.is_best else ""
+        self.attempt.log(
+            f"{self.stage.title}, epoch {metrics.epoch}: "
+            f"validation loss is {metrics.ratio:.4f} of the constant's{best}."
+        )
+
+    def on_non_finite(self, step: int) -> None:
+        self.attempt.log(f"{self.stage.title}: step {step} was not finite and left out.", "warning")
+
+    def save(self, checkpoint: checkpoints.Checkpoint) -> None:
+        """Files first, then the row; the two newest are kept."""
+        faults.hit("sleep_in_write")
+        saved = checkpoints.save_checkpoint(self.folder, checkpoint)
+        self.attempt.write(lambda: self._record(saved))
+        checkpoints.prune_checkpoints(self.folder)
+        self.last_saved = checkpoint.step
+
+    def should_stop(self) -> bool:
+        return self.attempt.stop_requested
+
+    def _record(self, saved: checkpoints.SavedCheckpoint) -> None:
+        rows = Checkpoint.objects.filter(run=self.run)
+        rows.update_or_create(
+            run=self.run,
+            fold=saved.fold,
+            step=saved.step,
+            defaults={"name": saved.path.name, "sha256": saved.sha256, "size": saved.bytes},
+        )
+        kept = rows.order_by("-fold", "-step").values_list("pk", flat=True)[: checkpoints.KEPT]
+        rows.exclude(pk__in=list(kept)).delete()
+        self.attempt.record_checkpoint(self.stage.steps_before + saved.step, fold=saved.fold)
+
+    def _points(self, step: int, values: dict[str, float | None]) -> None:
+        for name, value in values.items():
+            self.attempt.defer(
+                write_points,
+                {
+                    "run_id": self.run.pk,
+                    "fold": self.stage.fold,
+                    "name": name,
+                    "step": step,
+                    "value": value if value is not None and math.isfinite(value) else None,
+                },
+            )
+
+
+def write_points(rows: Sequence[dict[str, Any]]) -> None:
+    """Metric points by upsert: a step that is made again overwrites with equal values."""
+    latest = {(row["run_id"], row["fold"], row["name"], row["step"]): row for row in rows}
+    MetricPoint.objects.bulk_create(
+        [MetricPoint(**row) for row in latest.values()],
+        update_conflicts=True,
+        unique_fields=["run", "fold", "name", "step"],
+        update_fields=["value"],
+    )
+
+
+def newest_checkpoint(
+    run: TrainingRun, attempt: RunningAttempt, folder: Path, *, fold: int
+) -> checkpoints.Checkpoint | None:
+    """The newest checkpoint of a fold whose files have their checksums; rejected ones are told."""
+    rows = Checkpoint.objects.filter(run=run, fold=fold).order_by("-step")
+    for row in rows:
+        try:
+            return checkpoints.load_checkpoint(folder / row.name, sha256=row.sha256)
+        except CheckpointRejected as error:
+            reason = str(error)
+            attempt.log(f"Checkpoint of step {row.step} is not used: {reason}.", "warning")
+            with attempt.fenced():
+                attempt.event(EventKind.CHECKPOINT_REJECTED, step=row.step, reason=reason)
+                row.delete()
+    if rows.exists():
+        attempt.log("No usable checkpoint is left; the fold starts from its first step.", "warning")
+    return None

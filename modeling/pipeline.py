@@ -1,0 +1,397 @@
+"""The body of a training run: sealed candles in, out-of-sample predictions and verdicts out.
+
+Only the trainer process imports this module; it loads torch.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import shutil
+import subprocess
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from django.conf import settings
+from django.db.models.functions import Now
+
+from artifacts.models import StoredFile
+from artifacts.store import FileChanged, scratch_folder, store_file, verified_path
+from jobs.attempts import RunningAttempt
+from jobs.errors import JobFailed, StopRequested
+from jobs.exits import failed
+from jobs.statuses import EventKind, ExitKind
+from markets.candles.frame import Candles, candles_sha256, read_candles
+from markets.features.certificate import certify_features
+from markets.features.compute import compute_features
+from markets.models import DatasetVersion
+from modeling.evaluation.table import Table, joined, predictions_sha256, write_predictions
+from modeling.folds import FoldResult, finish_fold, read_fold, write_fold
+from modeling.judging import MODEL, judge
+from modeling.models import BaselineScore, Fold, PredictionSet, TrainingRun, Trial
+from modeling.observing import RunObserver, Stage, newest_checkpoint
+from modeling.services import used_span
+from modeling.specs import ModelSpec
+from modeling.training.checkpoint import Provenance
+from modeling.training.errors import Diverged, OutOfMemory, Stopped
+from modeling.training.fit import FittedFold, FoldTask, fit, steps_in_all
+from modeling.training.machine import set_threads
+from modeling.training.resident import (
+    ResidentWindows,
+    ScaledBars,
+    standardised,
+    window_log_volatility,
+)
+from modeling.training.weights import save_weights
+from modeling.windows.errors import ContextTooShort, IntervalsMeet, NotEnoughHistory
+from modeling.windows.make import FoldWindows, Windows, make_windows, prepare_fold
+
+SHARE_BEFORE, SHARE_OF_TRAINING = 0.05, 0.90
+LIBRARIES = ("torch", "numpy", "pandas", "scikit-learn", "TA-Lib", "safetensors")
+PARQUET = "application/vnd.apache.parquet"
+
+
+def train(run: TrainingRun, attempt: RunningAttempt) -> None:
+    """Train every fold that is not finished, then score, judge and store the predictions."""
+    spec, version = run.experiment.model_spec, run.experiment.version
+    threads = set_threads(run.threads or spec.training.threads)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    attempt.progress(0.0, "Reading the candles")
+    candles = _candles_of(run, version)
+    _note_machine(run, attempt, candles, device, threads)
+    windows = _windows_of(run, attempt, candles)
+    attempt.raise_if_stopping()
+    fit_bars = [windows.bars(fold.fit)[:: spec.windows.stride] for fold in windows.folds]
+    steps = [steps_in_all(spec, len(bars)) for bars in fit_bars]
+    for place, fold in enumerate(windows.folds):
+        stage = Stage(fold.number, len(windows.folds), sum(steps[:place]), sum(steps))
+        if run.folds.filter(number=fold.number).exclude(finished_at=None).exists():
+            attempt.log(f"{stage.title} is finished already and not computed again.")
+            continue
+        _train_fold(run, attempt, windows, prepare_fold(windows, fold), stage, device)
+        attempt.raise_if_stopping()
+    _finish(run, attempt, windows)
+
+
+def _candles_of(run: TrainingRun, version: DatasetVersion) -> Candles:
+    """The candles the spec uses, ending at the sealed hold-out: nothing behind it is even read on."""
+    try:
+        candles = read_candles(verified_path(version.file), version.dataset.timeframe_minutes)
+    except FileChanged as error:
+        raise failed(ExitKind.DATA_CHANGED, version=version.number) from error
+    if candles_sha256(candles) != version.sha256:
+        raise failed(ExitKind.DATA_CHANGED, version=version.number)
+    first, last = used_span(run.experiment.model_spec, version)
+    until = min(_ns(last), _ns(run.experiment.holdout_at))
+    start, stop = np.searchsorted(candles.time, (_ns(first), until - candles.bar_ns + 1))
+    return candles.slice(int(start), int(stop))
+
+
+def _windows_of(run: TrainingRun, attempt: RunningAttempt, candles: Candles) -> Windows:
+    spec = run.experiment.model_spec
+    scales = spec.features.scales_for(candles.timeframe_minutes)
+    attempt.progress(0.01, "Computing features")
+    cache = settings.STATE / "cache" / "features"
+    table = compute_features(candles, spec.features.names(), scales, cache=cache)
+    attempt.log(f"{len(table.names)} features on {len(scales)} timescales of {len(candles)} bars.")
+    if not run.causality:
+        attempt.progress(0.02, "Checking that no feature knows the future")
+        certificate = certify_features(candles, table, seed=run.seed)
+        attempt.write(lambda: _store_certificate(run, certificate))
+    if not run.causality["passed"]:
+        raise JobFailed(
+            "causality",
+            "A feature used candles from its future; the certificate of this run names it. "
+            "Nothing was trained. Update the feature, then launch again.",
+        )
+    try:
+        return make_windows(candles, table, spec, holdout_at=_ns(run.experiment.holdout_at))
+    except NotEnoughHistory as error:
+        raise JobFailed("not_enough_history", str(error)) from error
+    except ContextTooShort as error:
+        raise JobFailed("invalid_spec", str(error)) from error
+    except IntervalsMeet as error:
+        raise JobFailed("leak_intervals", str(error)) from error
+
+
+def _store_certificate(run: TrainingRun, certificate: dict[str, Any]) -> None:
+    run.causality = certificate
+    run.save(update_fields=["causality"])
+
+
+def _train_fold(
+    run: TrainingRun,
+    attempt: RunningAttempt,
+    windows: Windows,
+    fold: FoldWindows,
+    stage: Stage,
+    device: torch.device,
+) -> None:
+    spec = run.experiment.model_spec
+    folder = checkpoint_folder(run)
+    attempt.log(f"{stage.title}: {fold.fold.fit.size} fit samples, {fold.fold.test.size} test samples.")
+    resident = _resident(spec, windows, fold, device)
+    task = FoldTask(
+        number=fold.fold.number,
+        resident=resident,
+        labels=fold.labels,
+        scale=fold.scale,
+        fit_bars=windows.bars(fold.fold.fit)[:: spec.windows.stride],
+        validation_bars=windows.bars(fold.fold.validation),
+        notes={"scalers": fold.scalers.to_json(), "targets": fold.scale.to_json()},
+    )
+    resume = newest_checkpoint(run, attempt, folder, fold=fold.fold.number)
+    if resume is not None:
+        step = stage.steps_before + resume.step
+        attempt.log(f"{stage.title}: going on after the checkpoint of step {resume.step}.")
+        attempt.write(lambda: attempt.event(EventKind.RESUMED, step=step, fold=stage.fold))
+    observer = RunObserver(run, attempt, folder, stage, SHARE_OF_TRAINING)
+    try:
+        fitted = fit(spec, task, provenance=_provenance(run), observer=observer, resume=resume)
+    except Stopped as error:
+        raise StopRequested(f"stopped at step {error.step}") from error
+    except Diverged as error:
+        raise _diverged(error, observer) from error
+    except OutOfMemory as error:
+        raise _out_of_memory(error) from error
+    attempt.progress(
+        SHARE_OF_TRAINING * (stage.steps_before + task_steps(spec, task)) / stage.steps_in_all,
+        f"{stage.title}: predicting",
+    )
+    result = finish_fold(spec, windows, fold, fitted, resident, seed=run.seed)
+    _store_fold(run, attempt, fold, fitted, result)
+
+
+def task_steps(spec: ModelSpec, task: FoldTask) -> int:
+    return steps_in_all(spec, len(task.fit_bars))
+
+
+def _resident(
+    spec: ModelSpec, windows: Windows, fold: FoldWindows, device: torch.device
+) -> ResidentWindows:
+    volatility = window_log_volatility(windows.returns, spec.windows.context_bars)
+    scales = windows.table.scales
+    bars = ScaledBars(
+        scaled=fold.scaled,
+        last_closed={k: np.array(scale.last_closed) for k, scale in scales.items() if k > 1},
+        close_time_ns=windows.candles.close_time,
+        bar_ns=windows.candles.bar_ns,
+        log_volatility_z=standardised(volatility, windows.bars(fold.fold.fit)),
+    )
+    return ResidentWindows(
+        bars,
+        context_bars=spec.windows.context_bars,
+        patch_bars=spec.network.patch_bars,
+        device=device,
+    )
+
+
+def _store_fold(
+    run: TrainingRun,
+    attempt: RunningAttempt,
+    fold: FoldWindows,
+    fitted: FittedFold,
+    result: FoldResult,
+) -> None:
+    """Weights and predictions of a finished fold, in one transaction with its row."""
+    with scratch_folder() as scratch:
+        weights = scratch / "weights.safetensors"
+        weights_sha256 = save_weights(
+            weights, fitted.network.state_dict(), run.experiment.spec_sha256
+        )
+        tables = scratch / "predictions.parquet"
+        write_fold(tables, result.tables)
+
+        def store() -> None:
+            values = {
+                "splits": fold.fold.to_json(),
+                "epochs": len(fitted.history),
+                "best_epoch": fitted.best_epoch,
+                "threshold": result.thresholds[MODEL],
+                "state": result.state | {"thresholds": result.thresholds, "notes": result.notes},
+                "metrics": result.metrics,
+                "weights": _stored(run, weights, "application/octet-stream"),
+                "weights_sha256": weights_sha256,
+                "predictions": _stored(run, tables, PARQUET),
+                "finished_at": Now(),
+            }
+            Fold.objects.update_or_create(run=run, number=fold.fold.number, defaults=values)
+            run.checkpoints.all().delete()
+            count_trial(run)
+
+        attempt.write(store)
+    shutil.rmtree(checkpoint_folder(run), ignore_errors=True)
+
+
+def count_trial(run: TrainingRun) -> None:
+    """A run that has written a test score is a trial, whatever becomes of it."""
+    experiment = run.experiment
+    Trial.objects.get_or_create(
+        workspace_id=run.workspace_id,
+        origin=Trial.Origin.RUN,
+        spec_sha256=experiment.spec_sha256,
+        seed=run.seed,
+        defaults={"run": run, "instrument": str(experiment.version.dataset.instrument)},
+    )
+
+
+def _finish(run: TrainingRun, attempt: RunningAttempt, windows: Windows) -> None:
+    """Join the folds, score and judge them, store the prediction sets and end the job."""
+    attempt.progress(SHARE_OF_TRAINING + 0.02, "Scoring the predictions")
+    spec, version = run.experiment.model_spec, run.experiment.version
+    folds = list(run.folds.select_related("predictions").order_by("number"))
+    parts = [read_fold(verified_path(fold.predictions)) for fold in folds]
+    tables = {name: joined([part[name] for part in parts]) for name in parts[0]}
+    attempt.raise_if_stopping()
+    judgement = judge(
+        tables,
+        folds,
+        spec=spec,
+        timeframe_minutes=windows.candles.timeframe_minutes,
+        is_synthetic=version.is_synthetic,
+    )
+    attempt.raise_if_stopping()
+    attempt.progress(0.98, "Storing the predictions")
+    with scratch_folder() as scratch:
+        paths = {}
+        for rung in judgement.predicting:
+            paths[rung] = scratch / f"{rung}.parquet"
+            write_predictions(paths[rung], tables[rung], str(version.dataset.instrument))
+        with attempt.fenced():
+            for rung, path in paths.items():
+                _store_predictions(run, rung, tables[rung], path, folds)
+            for rung, score in judgement.rungs.items():
+                BaselineScore.objects.update_or_create(run=run, rung=rung, defaults=score)
+            _store_result(run, folds, tables[MODEL], judgement)
+            attempt.succeed(f"{len(tables[MODEL]['open_at'])} bars predicted out of sample.")
+
+
+def _store_predictions(
+    run: TrainingRun, rung: str, table: Table, path: Path, folds: list[Fold]
+) -> None:
+    PredictionSet.objects.update_or_create(
+        run=run,
+        rung=rung,
+        defaults={
+            "workspace_id": run.workspace_id,
+            "file": _stored(run, path, PARQUET),
+            "sha256": predictions_sha256(table),
+            "rows": len(table["open_at"]),
+            "first_at": _instant(int(table["open_at"][0])),
+            "last_at": _instant(int(table["open_at"][-1])),
+            "folds": [
+                {"fold": fold.number, "threshold": fold.state["thresholds"].get(rung)}
+                for fold in folds
+            ],
+        },
+    )
+
+
+def _store_result(run: TrainingRun, folds: list[Fold], table: Table, judgement: Any) -> None:
+    import hashlib
+
+    joined_weights = "".join(fold.weights_sha256 for fold in folds)
+    run.weights_sha256 = hashlib.sha256(joined_weights.encode()).hexdigest()
+    run.predictions_sha256 = predictions_sha256(table)
+    run.metrics = judgement.metrics
+    run.verdict = judgement.verdict
+    run.leak_alarm = judgement.alarm
+    run.notices = judgement.notices
+    run.save(
+        update_fields=[
+            "weights_sha256",
+            "predictions_sha256",
+            "metrics",
+            "verdict",
+            "leak_alarm",
+            "notices",
+        ]
+    )
+
+
+def _note_machine(
+    run: TrainingRun,
+    attempt: RunningAttempt,
+    candles: Candles,
+    device: torch.device,
+    threads: int,
+) -> None:
+    name = torch.cuda.get_device_name() if device.type == "cuda" else "cpu"
+
+    def store() -> None:
+        run.device, run.threads = name[:40], threads
+        run.code_version = code_version()
+        run.libraries = {library: importlib.metadata.version(library) for library in LIBRARIES}
+        run.data_sha256 = candles_sha256(candles)
+        run.save(update_fields=["device", "threads", "code_version", "libraries", "data_sha256"])
+
+    attempt.write(store)
+    attempt.record_device(name)
+
+
+def code_version() -> str:
+    """The package version, and the commit where one is known."""
+    version = importlib.metadata.version("outsample")
+    try:
+        found = subprocess.run(
+            ["git", "rev-parse", "--short=12", "HEAD"],
+            cwd=settings.ROOT,
+            capture_output=True,
+            text=True,
+            timeout=5,
+            check=False,
+        )
+    except OSError:
+        return version
+    return f"{version}+{found.stdout.strip()}" if found.returncode == 0 else version
+
+
+def checkpoint_folder(run: TrainingRun) -> Path:
+    folder: Path = settings.STATE / "checkpoints" / str(run.pk)
+    return folder
+
+
+def _provenance(run: TrainingRun) -> Provenance:
+    return Provenance(
+        spec_sha256=run.experiment.spec_sha256,
+        dataset_sha256=run.data_sha256,
+        seed=run.seed,
+        code_version=run.code_version,
+        library_versions=run.libraries,
+    )
+
+
+def _stored(run: TrainingRun, path: Path, media_type: str) -> StoredFile:
+    return store_file(
+        path, workspace_id=run.workspace_id, name=path.name, media_type=media_type
+    )
+
+
+def _diverged(error: Diverged, observer: RunObserver) -> JobFailed:
+    return failed(
+        ExitKind.DIVERGED,
+        step=error.step,
+        learning_rate=error.learning_rate / 3,
+        checkpoint_step=observer.last_saved or 0,
+    )
+
+
+def _out_of_memory(error: OutOfMemory) -> JobFailed:
+    return failed(
+        ExitKind.OOM,
+        step=error.step,
+        batch=error.batch,
+        needed_gb=(error.needed_bytes or 0) / 1e9,
+        free_gb=(error.free_bytes or 0) / 1e9,
+        next_batch=max(1, error.batch // 2),
+    )
+
+
+def _ns(instant: datetime) -> int:
+    return round(instant.timestamp() * 1e6) * 1000
+
+
+def _instant(time_ns: int) -> datetime:
+    return datetime.fromtimestamp(time_ns / 1e9, timezone.utc)

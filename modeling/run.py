@@ -1,0 +1,22 @@
+"""The trainer: a process of its own for one attempt of one training run."""
+
+from jobs.trainer import die_with_parent, run
+
+if __name__ == "__main__":
+    die_with_parent()
+
+import os
+import sys
+
+
+def main(attempt):  # type: ignore[no-untyped-def]  # typed imports would load Django too early
+    from modeling.models import TrainingRun
+    from modeling.pipeline import train
+
+    rows = TrainingRun.objects.select_related("experiment", "workspace")
+    train(rows.get(job_id=attempt.job_id), attempt)
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
+    sys.exit(run(main))
