@@ -106,7 +106,7 @@ def planted_market(
     draws = _Draws(seed)
     time = _open_times(bars, 5, end_at or DEFAULT_END)
     log_volume = 3.5 + 0.8 * _ar1(draws.normals(bars), 0.9)
-    volume: NDArray[np.float64] = np.round(np.exp(log_volume), VOLUME_DECIMALS)
+    volume = np.exp(log_volume).round(VOLUME_DECIMALS)
     signal = _volume_z_48(volume)
     strength = _strength(signal, information_coefficient, horizon_bars)
     sigma = np.full(bars, YEARLY_VOLATILITY * np.sqrt(5 / MINUTES_PER_YEAR))
