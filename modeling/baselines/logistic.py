@@ -94,7 +94,7 @@ def fit_logistic(features: Floats, labels: RungLabels, *, cost_bps: float) -> Lo
     step = -(-len(labels) // MAX_TRAINING_ROWS)
     notes = [f"Fitted on 1 of every {step} of {len(labels)} samples."] if step > 1 else []
     features, labels = _finite(features[::step]), labels.every(step)
-    with threadpool_limits(limits=1):
+    with threadpool_limits(limits=1, user_api="blas"):
         moved = labels.realised_return != 0
         up = (labels.realised_return > 0).astype(np.int64)
         direction = _fit_classes(features[moved], up[moved], 2, "direction", notes)

@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
-from modeling.baselines.rungs import REGIMES, RISKS, Floats, Ints, RungFailed
+from modeling.baselines.rungs import Floats
 
 
-def class_prior(labels: Ints, classes: int) -> Floats:
-    """Share of each class [classes] among training labels; unknown ones (−1) do not count.
+def prior_columns(
+    regime: Sequence[float], risk: Sequence[float], confidence: float, rows: int
+) -> dict[str, Floats]:
+    """Prediction columns that repeat the training frequencies for `rows` bars.
 
-    Raises RungFailed without a known label.
+    `confidence` is the share of training trades that paid. No action and no volatility: this rung
+    has no opinion on them.
     """
-    known = labels[labels >= 0]
-    if len(known) == 0:
-        raise RungFailed("found no labelled training sample; expected at least one")
-    return np.bincount(known, minlength=classes)[:classes] / len(known)
-
-
-def prior_columns(regime: Floats, risk: Floats, confidence: float, rows: int) -> dict[str, Floats]:
-    """Prediction columns that repeat the training priors for `rows` bars; no action, no volatility."""
     return {
-        **{f"regime_{k}": np.full(rows, regime[k]) for k in range(REGIMES)},
+        **{f"regime_{k}": np.full(rows, share) for k, share in enumerate(regime)},
         "confidence": np.full(rows, confidence),
-        **{f"risk_{k}": np.full(rows, risk[k]) for k in range(RISKS)},
+        **{f"risk_{k}": np.full(rows, share) for k, share in enumerate(risk)},
     }

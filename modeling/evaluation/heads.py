@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -74,11 +75,11 @@ def score_heads(predictions: Columns, scoring: Scoring) -> dict[str, Scores]:
     counted. Below 200 rows, or with one class only, a value is None with its reason.
     """
     scores: dict[str, Scores] = {}
-    for head in HEADS:
-        if not _has_head(predictions, head):
-            continue
-        rows = scorable_rows(predictions, head)
-        scores[head] = _score_head(predictions, head, rows, scoring)
+    with _one_blas_thread():
+        for head in HEADS:
+            if _has_head(predictions, head):
+                rows = scorable_rows(predictions, head)
+                scores[head] = _score_head(predictions, head, rows, scoring)
     return scores
 
 
@@ -92,15 +93,12 @@ def judge_heads(
     Brier. The verdict names the best rung by that metric; every compared rung is listed.
     """
     verdicts: dict[str, dict[str, object]] = {}
-    for head in HEADS:
-        if not _has_head(predictions, head):
-            continue
-        tables = {
-            name: _beside(predictions, rung)
-            for name, rung in rungs.items()
-            if _has_head(rung, head)
-        }
-        verdicts[head] = _judge_head(predictions, head, tables, scoring)
+    with _one_blas_thread():
+        for head in HEADS:
+            if _has_head(predictions, head):
+                able = {name: rung for name, rung in rungs.items() if _has_head(rung, head)}
+                tables = {name: _beside(predictions, rung) for name, rung in able.items()}
+                verdicts[head] = _judge_head(predictions, head, tables, scoring)
     return verdicts
 
 
@@ -342,7 +340,7 @@ def _sentence(word: str, head: str, rung: str, difference: Interval | None) -> s
     low, high = (f"{value:+.4f}".replace("-", "−") for value in difference)
     span = f"95 % interval of the difference {low} to {high}"
     if word == "beats":
-        return f"Better than {rung} at {task} ({span}). See whether it survives costs."
+        return f"Better than {rung} at {task} ({span}). A backtest shows what it earns."
     if word == "loses":
         return f"Worse than {rung} at {task} ({span}). Look at the loss curve, or use {rung}."
     return f"Not better than {rung} at {task} ({span}). Try more history, or use {rung}."
@@ -358,6 +356,14 @@ def _plan(table: Columns, rows: Ints, case: HeadCase, scoring: Scoring) -> Resam
             steps, positions = len(times), places.astype(np.int64)
     block = mean_block_length(loss, scoring.horizon_bars) if scoring.draws else 1
     return Resampling(steps, block, scoring.draws, scoring.seed, positions)
+
+
+def _one_blas_thread() -> AbstractContextManager[object]:
+    """Sums are then the same bits whatever number of cores a machine has."""
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # ships no types
+
+    limits: AbstractContextManager[object] = threadpool_limits(limits=1, user_api="blas")
+    return limits
 
 
 def _difference(ours: Metric, theirs: Metric, sign: float) -> Metric:

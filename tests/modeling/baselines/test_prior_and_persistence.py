@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from modeling.baselines.persistence import persistence_volatility
-from modeling.baselines.prior import class_prior, prior_columns
-from modeling.baselines.rungs import RungFailed, trade_pays
+from modeling.baselines.prior import prior_columns
+from modeling.baselines.rungs import trade_pays
 
 
 def test_persistence_is_the_root_mean_square_of_the_last_bars():
@@ -34,17 +34,8 @@ def test_persistence_uses_nothing_after_the_bar():
     )
 
 
-def test_prior_counts_known_labels_only():
-    assert class_prior(np.array([0, 0, 2, -1]), 4).tolist() == [2 / 3, 0, 1 / 3, 0]
-
-
-def test_prior_without_labels_fails_with_a_reason():
-    with pytest.raises(RungFailed, match="no labelled training sample"):
-        class_prior(np.array([-1, -1]), 3)
-
-
 def test_prior_columns_repeat_the_frequencies_and_claim_no_action():
-    columns = prior_columns(np.array([0.1, 0.2, 0.3, 0.4]), np.array([0.5, 0.3, 0.2]), 0.25, 2)
+    columns = prior_columns((0.1, 0.2, 0.3, 0.4), (0.5, 0.3, 0.2), 0.25, 2)
     assert columns["regime_3"].tolist() == [0.4, 0.4]
     assert columns["confidence"].tolist() == [0.25, 0.25]
     assert "action" not in columns and "volatility" not in columns
