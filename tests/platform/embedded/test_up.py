@@ -18,7 +18,7 @@ from embedded.postgres import PostgresServer
 from embedded.services import stop
 from embedded.valkey import ValkeyServer
 
-pytestmark = pytest.mark.faults
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(120)]
 SITE = Path(__file__).parent / "small_site"
 
 

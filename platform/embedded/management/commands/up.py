@@ -77,6 +77,7 @@ class Command(BaseCommand):
             if as_json:
                 ready = {"pid": os.getpid(), "address": address, "state": str(settings.STATE)}
                 self.stdout.write(json.dumps(ready))
+                self.stdout.flush()  # a pipe would keep it until the end
             machine.supervisor.run()
         except Interrupted:
             return ""
