@@ -1,0 +1,39 @@
+"""Why training ended before it was done."""
+
+from __future__ import annotations
+
+
+class Stopped(Exception):
+    """Training was asked to stop; a checkpoint of `step` was saved."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+        super().__init__(f"Stopped at step {step}.")
+
+
+class Diverged(Exception):
+    """Loss or gradient was not finite in two steps in a row, the second being `step`."""
+
+    def __init__(self, step: int, learning_rate: float) -> None:
+        self.step = step
+        self.learning_rate = learning_rate
+        super().__init__(
+            f"The loss became non-finite at step {step} with learning rate {learning_rate:g}."
+        )
+
+
+class OutOfMemory(Exception):
+    """An allocation failed. Bytes are None where the machine does not say."""
+
+    def __init__(
+        self, step: int, batch: int, needed_bytes: int | None, free_bytes: int | None
+    ) -> None:
+        self.step = step
+        self.batch = batch
+        self.needed_bytes = needed_bytes
+        self.free_bytes = free_bytes
+        super().__init__(f"Out of memory at step {step} with batch {batch}.")
+
+
+class CheckpointRejected(Exception):
+    """A checkpoint is damaged, or belongs to other training; the message says which."""

@@ -1,0 +1,32 @@
+"""Files that are either whole or absent."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+TEMPORARY_SUFFIX = ".tmp"
+
+
+def write_atomically(path: Path, content: bytes) -> str:
+    """Write `content` under a temporary name, flush it to the disk and rename it; return its sha256.
+
+    Raises OSError when the disk is full; then neither the file nor a temporary one is left.
+    """
+    temporary = path.with_name(f".{path.name}{TEMPORARY_SUFFIX}")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+    return hashlib.sha256(content).hexdigest()

@@ -1,0 +1,435 @@
+"""Fit the network of one fold, so that it can be stopped at any step and go on bit for bit."""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+import re
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from modeling.network.transformer import EnhancedCryptoTransformer, build_network
+from modeling.specs import ModelSpec
+from modeling.training.checkpoint import Checkpoint, Provenance
+from modeling.training.early_stop import EarlyStop
+from modeling.training.errors import CheckpointRejected, Diverged, OutOfMemory, Stopped
+from modeling.training.losses import (
+    ALL_HEADS,
+    BALANCED_HEADS,
+    LossBalance,
+    ResidentLabels,
+    head_losses,
+    start_at_the_constant,
+)
+from modeling.training.machine import Precision, chosen_precision, free_bytes, repeatable
+from modeling.training.observer import EpochMetrics, StepMetrics, TrainingObserver
+from modeling.training.optimizer import FoldOptimizer
+from modeling.training.resident import ResidentWindows
+from modeling.training.schedule import derived_seed, epoch_order, rate_share
+from modeling.training.scoring import Score, score_slice
+from modeling.windows.targets import Labels, TargetScale
+
+LONGEST_UNSAVED_S = 60.0
+STEPS_PER_FETCH = 50
+NETWORK, BEST = "network/", "best/"
+
+Json = dict[str, Any]  # Any: JSON has no narrower type
+
+
+@dataclass(frozen=True)
+class FoldTask:
+    """What one fold is fitted on. `fit_bars` (already thinned by the stride) and `validation_bars`
+    are base bars whose windows and labels exist; `notes` is JSON data that travels with each
+    checkpoint (scalers, thresholds, selected names).
+    """
+
+    number: int
+    resident: ResidentWindows
+    labels: Labels
+    scale: TargetScale
+    fit_bars: NDArray[np.int64]
+    validation_bars: NDArray[np.int64]
+    notes: Json = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class FittedFold:
+    """A fitted network with the weights of its best epoch, in evaluation mode, and how it got there."""
+
+    network: EnhancedCryptoTransformer
+    precision: Precision
+    best_epoch: int
+    best_ratio: float
+    steps: int
+    history: tuple[EpochMetrics, ...]
+
+
+def fit(
+    spec: ModelSpec,
+    task: FoldTask,
+    *,
+    provenance: Provenance,
+    observer: TrainingObserver,
+    resume: Checkpoint | None = None,
+    clock: Callable[[], float] = time.monotonic,
+) -> FittedFold:
+    """Train one fold and return the network of the epoch with the smallest validation ratio.
+
+    On a processor in fp32 equal spec, task, seed (of the provenance) and thread count give equal
+    weights, bit for bit, also after any number of stops; call `set_threads` before. With `resume`
+    training goes on after the checkpoint's step, with the checkpoint's number of threads.
+    Raises ValueError when a sample has no window or no labels; Stopped after the observer asked to
+    stop and a checkpoint was saved; Diverged; OutOfMemory; CheckpointRejected when `resume` is not
+    of this fold, spec, data and seed.
+    """
+    task.resident.require(task.fit_bars)
+    task.resident.require(task.validation_bars)
+    with repeatable(task.resident.device):
+        trainer = FoldTrainer(spec, task, provenance=provenance, observer=observer, clock=clock)
+        if resume is not None:
+            trainer.restore(resume)
+        return trainer.run()
+
+
+def steps_in_all(spec: ModelSpec, fit_samples: int) -> int:
+    """Steps of a fold when it is not stopped early: epochs times batches, the last one smaller."""
+    return spec.training.epochs * _steps_per_epoch(spec, fit_samples)
+
+
+class FoldTrainer:
+    """The state of training of one fold; use it through `fit`."""
+
+    def __init__(
+        self,
+        spec: ModelSpec,
+        task: FoldTask,
+        *,
+        provenance: Provenance,
+        observer: TrainingObserver,
+        clock: Callable[[], float],
+    ) -> None:
+        self.spec, self.task = spec, task
+        self.provenance, self.observer, self.clock = provenance, observer, clock
+        self.device = task.resident.device
+        self.precision = chosen_precision(
+            spec.training.precision, self.device, width=spec.network.d_model
+        )
+        self.labels = ResidentLabels(task.labels, self.device)
+        self.labels.require(task.fit_bars)
+        self.labels.require(task.validation_bars)
+        self.steps_per_epoch = _steps_per_epoch(spec, len(task.fit_bars))
+        self.total_steps = steps_in_all(spec, len(task.fit_bars))
+        self.network = self._new_network()
+        self.balance = LossBalance().to(self.device)
+        self.optimizer = FoldOptimizer(self.network, self.balance, spec.training)
+        self.stop = EarlyStop(patience=spec.training.patience)
+        self.best_weights: dict[str, Tensor] = {}
+        self.history: list[EpochMetrics] = []
+        self.step, self.epoch, self.step_in_epoch = 0, 1, 0
+        self.bad_in_a_row = 0
+        self.epoch_sums = np.zeros(len(ALL_HEADS) + 1)  # losses × samples by head, and samples
+        self.pending: list[_PendingStep] = []
+        self.saved_step, self.saved_at = 0, clock()
+        self.fetched_at: float | None = None
+        torch.manual_seed(derived_seed("dropout", provenance.seed, task.number))
+
+    def run(self) -> FittedFold:
+        """Train to the end."""
+        self.network.train()
+        while self.epoch <= self.spec.training.epochs and not self.stop.is_over:
+            for bars in self._rest_of_epoch():
+                self._save_and_stop_if_asked()
+                with self._memory_errors():
+                    self._train_on(bars)
+                self._save_if_due()
+            self._end_epoch()
+        self.network.load_state_dict(self.best_weights)
+        return FittedFold(
+            network=self.network.eval(),
+            precision=self.precision,
+            best_epoch=self.stop.best_epoch,
+            best_ratio=self.stop.best_score,
+            steps=self.step,
+            history=tuple(self.history),
+        )
+
+    def checkpoint(self) -> Checkpoint:
+        """The whole state after the last step."""
+        self._fetch()
+        arrays = {f"{NETWORK}{k}": _array(v) for k, v in self.network.state_dict().items()}
+        arrays |= {f"{BEST}{k}": _array(v) for k, v in self.best_weights.items()}
+        arrays |= self.optimizer.arrays()
+        arrays["balance"] = _array(self.balance.v)
+        arrays["epoch_sums"] = self.epoch_sums.copy()
+        arrays["random/torch"] = torch.get_rng_state().numpy().copy()
+        if self.device.type == "cuda":
+            arrays["random/cuda"] = torch.cuda.get_rng_state(self.device).numpy().copy()
+        state: Json = {
+            "provenance": self.provenance.to_json(),
+            "threads": torch.get_num_threads(),
+            "precision": self.precision,
+            "epoch": self.epoch,
+            "step_in_epoch": self.step_in_epoch,
+            "bad_in_a_row": self.bad_in_a_row,
+            "early_stop": self.stop.to_json(),
+            "history": [dataclasses.asdict(metrics) for metrics in self.history],
+            "random": _random_state(),
+            "notes": self.task.notes,
+        }
+        return Checkpoint(fold=self.task.number, step=self.step, arrays=arrays, state=state)
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Take the state of a checkpoint. Raises CheckpointRejected when it is of other training."""
+        arrays, state = checkpoint.arrays, checkpoint.state
+        if checkpoint.fold != self.task.number:
+            raise CheckpointRejected(
+                f"the checkpoint is of fold {checkpoint.fold}, expected {self.task.number}"
+            )
+        if not self.provenance.fits(state["provenance"]):
+            raise CheckpointRejected(
+                "the checkpoint is of another spec, other data or another seed"
+            )
+        torch.set_num_threads(checkpoint.threads)
+        self.precision = state["precision"]
+        self.network.load_state_dict(self._tensors(checkpoint, NETWORK))
+        self.best_weights = self._tensors(checkpoint, BEST)
+        self.optimizer.restore(arrays)
+        with torch.no_grad():
+            self.balance.v.copy_(torch.from_numpy(np.array(arrays["balance"])))
+        self.epoch_sums = np.array(arrays["epoch_sums"])
+        self.step, self.epoch = checkpoint.step, state["epoch"]
+        self.step_in_epoch = state["step_in_epoch"]
+        self.bad_in_a_row = state["bad_in_a_row"]
+        self.stop = EarlyStop.from_json(state["early_stop"])
+        self.history = [EpochMetrics(**metrics) for metrics in state["history"]]
+        self.saved_step = checkpoint.step
+        _restore_random_state(state["random"])
+        torch.set_rng_state(torch.from_numpy(np.array(arrays["random/torch"])))
+        if self.device.type == "cuda":
+            generator = torch.from_numpy(np.array(arrays["random/cuda"]))
+            torch.cuda.set_rng_state(generator, self.device)
+
+    def _new_network(self) -> EnhancedCryptoTransformer:
+        resident, number = self.task.resident, self.task.number
+        network = build_network(
+            self.spec.network,
+            features=resident.features,
+            context_bars=resident.context_bars,
+            scales=resident.scales,
+            seed=derived_seed("weights", self.provenance.seed, number),
+        )
+        start_at_the_constant(network, self.task.scale)
+        return network.to(self.device)
+
+    def _rest_of_epoch(self) -> Iterator[Tensor]:
+        """The fit bars of each step of the open epoch that was not made yet."""
+        order = epoch_order(
+            len(self.task.fit_bars),
+            seed=self.provenance.seed,
+            fold=self.task.number,
+            epoch=self.epoch,
+        )
+        bars = torch.from_numpy(self.task.fit_bars[order]).to(self.device)
+        yield from torch.split(bars, self.spec.training.batch)[self.step_in_epoch :]
+
+    def _train_on(self, bars: Tensor) -> None:
+        step = self.step + 1
+        factor = self.observer.before_step(step)
+        share = rate_share(step, total_steps=self.total_steps, warmup=self.spec.training.warmup)
+        rate = self.spec.training.learning_rate * share
+        batch = self.task.resident.batch(bars)
+        with torch.autocast(
+            self.device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16"
+        ):
+            logits = self.network(batch)
+        cost = self.spec.target.cost_bps
+        losses = head_losses(logits, self.labels.batch(bars), cost_bps=cost)
+        loss = self.balance(losses) * factor
+        balance = self.balance.v.detach().clone()
+        norm, left_out = self.optimizer.step(loss, learning_rate=rate)
+        dropped = self.network.dropout.rate(batch.log_volatility_z).mean()
+        numbers = torch.stack(
+            [*(losses[head].detach() for head in ALL_HEADS), loss.detach(), norm, left_out, dropped]
+        )
+        self.step, self.step_in_epoch = step, self.step_in_epoch + 1
+        self.pending.append(
+            _PendingStep(step, self.epoch, len(bars), rate, torch.cat((numbers, balance)))
+        )
+        if self.device.type == "cpu" or len(self.pending) >= STEPS_PER_FETCH:
+            self._fetch()
+
+    def _fetch(self) -> None:
+        """Bring the numbers of the steps since the last fetch from the device and tell them."""
+        if not self.pending:
+            return
+        pending, self.pending = self.pending, []
+        rows = torch.stack([each.numbers for each in pending]).tolist()
+        now = self.clock()
+        since, self.fetched_at = self.fetched_at, now
+        samples = sum(each.samples for each in pending)
+        speed = samples / (now - since) if since is not None and now > since else None
+        for each, row in zip(pending, rows, strict=True):
+            self._tell(each, row, speed)
+
+    def _tell(self, made: _PendingStep, row: list[float], speed: float | None) -> None:
+        heads = len(ALL_HEADS)
+        losses, (loss, norm, left_out, dropped) = row[:heads], row[heads : heads + 4]
+        if left_out:
+            self.bad_in_a_row += 1
+            self.observer.on_non_finite(made.step)
+            if self.bad_in_a_row > 1:
+                raise Diverged(made.step, self.spec.training.learning_rate)
+            return
+        self.bad_in_a_row = 0
+        self.epoch_sums += np.array([*losses, 1.0]) * made.samples
+        self.observer.on_step(
+            StepMetrics(
+                fold=self.task.number,
+                step=made.step,
+                total_steps=self.total_steps,
+                epoch=made.epoch,
+                loss=loss,
+                losses=dict(zip(ALL_HEADS, losses, strict=True)),
+                balance=dict(zip(BALANCED_HEADS, row[heads + 4 :], strict=True)),
+                learning_rate=made.learning_rate,
+                gradient_norm=norm,
+                mean_dropout=dropped,
+                samples_per_s=speed,
+            )
+        )
+
+    def _end_epoch(self) -> None:
+        self._fetch()
+        score = self._validation_score()
+        is_best = self.stop.record(self.epoch, score.ratio)
+        if is_best:
+            self.best_weights = {k: v.clone() for k, v in self.network.state_dict().items()}
+        sums, samples = self.epoch_sums[:-1], max(self.epoch_sums[-1], 1.0)
+        metrics = EpochMetrics(
+            fold=self.task.number,
+            epoch=self.epoch,
+            step=self.step,
+            losses=dict(zip(ALL_HEADS, (sums / samples).tolist(), strict=True)),
+            validation_losses=score.losses,
+            ratios=score.ratios,
+            ratio=score.ratio,
+            is_best=is_best,
+            half_lives=self.network.half_lives(),
+        )
+        self.history.append(metrics)
+        self.epoch, self.step_in_epoch = self.epoch + 1, 0
+        self.epoch_sums = np.zeros_like(self.epoch_sums)
+        self.observer.on_epoch(metrics)
+        self._save()
+        self.fetched_at = None  # scoring and saving are no training time
+
+    def _validation_score(self) -> Score:
+        with self._memory_errors():
+            return score_slice(
+                self.network,
+                self.task.resident,
+                self.labels,
+                self.task.scale,
+                bars=self.task.validation_bars,
+                cost_bps=self.spec.target.cost_bps,
+                precision=self.precision,
+                between=self._save_and_stop_if_asked,
+            )
+
+    def _save_if_due(self) -> None:
+        unsaved_steps = self.step - self.saved_step
+        unsaved_s = self.clock() - self.saved_at
+        if unsaved_steps >= self.spec.training.checkpoint_steps or unsaved_s >= LONGEST_UNSAVED_S:
+            self._save()
+
+    def _save(self) -> None:
+        self.observer.save(self.checkpoint())
+        self.saved_step, self.saved_at = self.step, self.clock()
+
+    def _save_and_stop_if_asked(self) -> None:
+        if self.observer.should_stop():
+            self._save()
+            raise Stopped(self.step)
+
+    @contextmanager
+    def _memory_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except (MemoryError, RuntimeError) as error:
+            if not _is_out_of_memory(error):
+                raise
+            raise OutOfMemory(
+                step=self.step + 1,
+                batch=self.spec.training.batch,
+                needed_bytes=_asked_bytes(str(error)),
+                free_bytes=free_bytes(self.device),
+            ) from error
+
+    def _tensors(self, checkpoint: Checkpoint, prefix: str) -> dict[str, Tensor]:
+        return {
+            name.removeprefix(prefix): torch.from_numpy(np.array(array)).to(self.device)
+            for name, array in checkpoint.arrays.items()
+            if name.startswith(prefix)
+        }
+
+
+@dataclass(frozen=True)
+class _PendingStep:
+    """A step whose numbers may still lie on the device: losses by head, loss, gradient norm, left
+    out, mean dropout rate, and v by head.
+    """
+
+    step: int
+    epoch: int
+    samples: int
+    learning_rate: float
+    numbers: Tensor
+
+
+def _steps_per_epoch(spec: ModelSpec, fit_samples: int) -> int:
+    return -(-fit_samples // spec.training.batch)
+
+
+def _array(tensor: Tensor) -> NDArray[Any]:  # Any: the dtype is the tensor's
+    return np.array(tensor.detach().cpu().numpy())
+
+
+def _random_state() -> Json:
+    """State of Python's and numpy's global generators, as JSON data."""
+    version, words, gauss = random.getstate()
+    name, keys, place, has_gauss, cached = np.random.get_state(legacy=True)  # type: ignore[misc]
+    return {
+        "python": [version, list(words), gauss],
+        "numpy": [name, np.asarray(keys).tolist(), place, has_gauss, cached],
+    }
+
+
+def _restore_random_state(state: Json) -> None:
+    version, words, gauss = state["python"]
+    random.setstate((version, tuple(words), gauss))
+    name, keys, place, has_gauss, cached = state["numpy"]
+    np.random.set_state((name, np.array(keys, dtype=np.uint32), place, has_gauss, cached))
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+        return True
+    text = str(error)
+    return "DefaultCPUAllocator" in text or "not enough memory" in text
+
+
+def _asked_bytes(text: str) -> int | None:
+    """Bytes that a failed allocation asked for, as far as its message says."""
+    found = re.search(r"allocate ([\d.]+) (bytes|KiB|MiB|GiB)", text)
+    if not found:
+        return None
+    unit = {"bytes": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}[found[2]]
+    return int(float(found[1].rstrip(".")) * unit)

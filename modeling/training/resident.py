@@ -1,0 +1,156 @@
+"""Windows as views on arrays that stay on the training device."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from modeling.network.size import coarse_bars, token_count
+from modeling.network.windows import WindowBatch
+
+NS_PER_DAY = 86_400 * 10**9
+NS_PER_SLOT = 300 * 10**9
+EPOCH_WEEKDAY = 3
+SMALLEST_RETURN = 1e-6
+
+
+@dataclass(frozen=True)
+class ScaledBars:
+    """What windows are cut from: N base bars, instruments one after the other.
+
+    `scaled` {k: float32 [N_k,F]} row-major, 1 among the k; `last_closed` {k: int32 [N]} for k > 1,
+    the row of the latest coarse bar closed by the close of a base bar (−1: none);
+    `close_time_ns` int64 [N] UTC; `bar_ns` the length of a base bar; `log_volatility_z`
+    float32 [N] of `window_log_volatility`, standardised.
+    """
+
+    scaled: Mapping[int, NDArray[np.float32]]
+    last_closed: Mapping[int, NDArray[np.int32]]
+    close_time_ns: NDArray[np.int64]
+    bar_ns: int
+    log_volatility_z: NDArray[np.float32]
+
+
+class ResidentWindows:
+    """Cuts batches of windows; the arrays are held once and a window is an index into a view."""
+
+    def __init__(
+        self,
+        bars: ScaledBars,
+        *,
+        context_bars: int,
+        patch_bars: int,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self.context_bars = context_bars
+        self.patch_bars = patch_bars
+        self.device = torch.device(device)
+        self.scales = tuple(sorted(bars.scaled))
+        self.features = bars.scaled[1].shape[1]
+        self.bars = len(bars.close_time_ns)
+        self._rows = {
+            k: torch.from_numpy(np.ascontiguousarray(rows, dtype=np.float32)).to(self.device)
+            for k, rows in bars.scaled.items()
+        }
+        self._last_closed = {
+            k: torch.from_numpy(bars.last_closed[k]).to(self.device) for k in self.scales if k > 1
+        }
+        self._clock = _Clock.of(bars, self.scales, self.device)
+        self._log_volatility_z = torch.from_numpy(bars.log_volatility_z).to(self.device)
+        tokens = token_count(context_bars, patch_bars)
+        self._token_ends = torch.arange(1 - tokens, 1, device=self.device) * patch_bars
+
+    @property
+    def resident_bytes(self) -> int:
+        """Bytes held for all windows together."""
+        tensors = [*self._rows.values(), *self._last_closed.values(), self._log_volatility_z]
+        tensors += [self._clock.slot, self._clock.weekday, *self._clock.phase.values()]
+        return sum(tensor.nbytes for tensor in tensors)
+
+    def require(self, bars: NDArray[np.int64]) -> None:
+        """Raise ValueError unless every bar ends a window that lies within the arrays."""
+        if not len(bars):
+            raise ValueError("found no samples; expected at least one")
+        if bars.min() < self.context_bars - 1 or bars.max() >= self.bars:
+            raise ValueError(
+                f"a window of {self.context_bars} bars leaves the {self.bars} bars held"
+            )
+        at = torch.from_numpy(bars).to(self.device)
+        for k, last in self._last_closed.items():
+            if int(last[at].min()) < coarse_bars(self.context_bars, k) - 1:
+                raise ValueError(f"a window begins before the first bar of scale {k}")
+
+    def batch(self, bars: Tensor) -> WindowBatch:
+        """The windows that end at base bars [B], int64 on the device of the arrays."""
+        coarse = {
+            k: self._cut(k, last[bars].long(), coarse_bars(self.context_bars, k))
+            for k, last in self._last_closed.items()
+        }
+        ends = bars[:, None] + self._token_ends  # [B,K]
+        return WindowBatch(
+            base=self._cut(1, bars, self.context_bars),
+            coarse=coarse,
+            phase={k: phase[bars].long() for k, phase in self._clock.phase.items()},
+            slot=self._clock.slot[ends].long(),
+            weekday=self._clock.weekday[ends].long(),
+            log_volatility_z=self._log_volatility_z[bars],
+        )
+
+    def _cut(self, scale: int, last: Tensor, length: int) -> Tensor:
+        """Rows [B,length,F] that end at row `last` [B] of a scale."""
+        rows = self._rows[scale]
+        width = rows.shape[1]
+        view = rows.as_strided((rows.shape[0] - length + 1, length * width), (width, 1))
+        return view[last - (length - 1)].view(-1, length, width)
+
+
+@dataclass(frozen=True)
+class _Clock:
+    """What the close of each base bar says: slot and weekday [N], and phase {k: [N]}."""
+
+    slot: Tensor
+    weekday: Tensor
+    phase: dict[int, Tensor]
+
+    @classmethod
+    def of(cls, bars: ScaledBars, scales: tuple[int, ...], device: torch.device) -> _Clock:
+        close = bars.close_time_ns
+        slot = (close % NS_PER_DAY // NS_PER_SLOT).astype(np.int16)
+        weekday = ((close // NS_PER_DAY + EPOCH_WEEKDAY) % 7).astype(np.uint8)
+        # coarse bars divide the UTC day, so counting from 1970 gives their place in it
+        phase = {k: (close // bars.bar_ns % k).astype(np.int16) for k in scales if k > 1}
+        return cls(
+            slot=torch.from_numpy(slot).to(device),
+            weekday=torch.from_numpy(weekday).to(device),
+            phase={k: torch.from_numpy(each).to(device) for k, each in phase.items()},
+        )
+
+
+def window_log_volatility(returns: NDArray[np.float64], context_bars: int) -> NDArray[np.float64]:
+    """ln √(mean r² over the last `context_bars` bars) of log returns [N]; floor 1e-6 inside the ln.
+
+    NaN before a whole window of returns exists; a NaN return counts as 0. Uses no later bar.
+    """
+    squares = np.nan_to_num(returns, nan=0.0) ** 2
+    running = np.concatenate(([0.0], np.cumsum(squares)))
+    volatility = np.full(len(returns), np.nan)
+    if len(returns) >= context_bars:
+        mean = (running[context_bars:] - running[:-context_bars]) / context_bars
+        volatility[context_bars - 1 :] = np.log(np.sqrt(np.maximum(mean, SMALLEST_RETURN**2)))
+    return volatility
+
+
+def standardised(values: NDArray[np.float64], fit_bars: NDArray[np.int64]) -> NDArray[np.float32]:
+    """z-score of values [N] by mean and standard deviation (ddof 0) at the fit bars; NaN becomes 0.
+
+    A spread below 1e-6 is taken as 1e-6.
+    """
+    fitted = values[fit_bars]
+    spread = max(float(np.nanstd(fitted)), 1e-6)
+    z = (values - float(np.nanmean(fitted))) / spread
+    return np.nan_to_num(z, nan=0.0).astype(np.float32)

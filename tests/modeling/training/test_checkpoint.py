@@ -1,0 +1,185 @@
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from modeling.training.checkpoint import (
+    Checkpoint,
+    SavedCheckpoint,
+    load_checkpoint,
+    load_latest,
+    prune_checkpoints,
+    save_checkpoint,
+)
+from modeling.training.errors import CheckpointRejected
+from modeling.training.files import write_atomically
+from tests.modeling.training.markets import PROVENANCE
+
+
+def checkpoint(step: int, *, fold: int = 1) -> Checkpoint:
+    return Checkpoint(
+        fold=fold,
+        step=step,
+        arrays={
+            "a": np.linspace(0, 1, 7, dtype=np.float32),
+            "step": np.array(step, dtype=np.float32),
+            "random": np.arange(9, dtype=np.uint8),
+        },
+        state={"threads": 2, "provenance": PROVENANCE.to_json(), "mean": 0.1 + 0.2},
+    )
+
+
+def three(folder: Path) -> list[SavedCheckpoint]:
+    return [save_checkpoint(folder, checkpoint(step)) for step in (100, 200, 300)]
+
+
+def flip_a_bit(path: Path, at: int = -3) -> None:
+    content = bytearray(path.read_bytes())
+    content[at] ^= 1
+    path.write_bytes(content)
+
+
+def latest(folder: Path, rejected: list[str]) -> Checkpoint | None:
+    return load_latest(
+        folder,
+        provenance=PROVENANCE,
+        on_rejected=lambda path, reason: rejected.append(f"{path.name}: {reason}"),
+    )
+
+
+def test_what_is_saved_is_loaded_bit_for_bit(tmp_path: Path) -> None:
+    saved = save_checkpoint(tmp_path, checkpoint(100))
+    loaded = load_checkpoint(saved.path, sha256=saved.sha256)
+    assert (loaded.fold, loaded.step, loaded.threads) == (1, 100, 2)
+    assert loaded.state["mean"] == 0.1 + 0.2
+    for name, array in checkpoint(100).arrays.items():
+        assert loaded.arrays[name].dtype == array.dtype
+        assert loaded.arrays[name].tobytes() == array.tobytes()
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_equal_checkpoints_are_equal_files(tmp_path: Path) -> None:
+    one = save_checkpoint(tmp_path / "one", checkpoint(100))
+    two = save_checkpoint(tmp_path / "two", checkpoint(100))
+    assert one.sha256 == two.sha256
+
+
+def test_newest_checkpoint_is_found(tmp_path: Path) -> None:
+    three(tmp_path)
+    save_checkpoint(tmp_path, checkpoint(50, fold=2))
+    found = latest(tmp_path, [])
+    assert found is not None
+    assert (found.fold, found.step) == (2, 50)
+    of_fold = load_latest(tmp_path, provenance=PROVENANCE, on_rejected=print, fold=1)
+    assert of_fold is not None
+    assert of_fold.step == 300
+
+
+def test_empty_folder_has_no_checkpoint(tmp_path: Path) -> None:
+    assert latest(tmp_path, []) is None
+    assert latest(tmp_path / "absent", []) is None
+
+
+@pytest.mark.parametrize("suffix", [".json", ".safetensors"])
+@pytest.mark.parametrize("damage", ["bit", "cut", "empty"])
+def test_damaged_checkpoint_gives_way_to_the_one_before(
+    tmp_path: Path, suffix: str, damage: str
+) -> None:
+    path = three(tmp_path)[-1].path.with_suffix(suffix)
+    if damage == "bit":
+        flip_a_bit(path)
+    else:
+        path.write_bytes(path.read_bytes()[: 60 if damage == "cut" else 0])
+    rejected: list[str] = []
+    found = latest(tmp_path, rejected)
+    assert found is not None
+    assert found.step == 200
+    assert len(rejected) == 1
+    assert "step-000000300" in rejected[0]
+
+
+def test_state_without_its_arrays_is_rejected(tmp_path: Path) -> None:
+    saved = save_checkpoint(tmp_path, checkpoint(100))
+    saved.path.with_suffix(".safetensors").unlink()
+    with pytest.raises(CheckpointRejected, match="cannot be read"):
+        load_checkpoint(saved.path)
+
+
+def test_arrays_without_their_state_are_no_checkpoint(tmp_path: Path) -> None:
+    three(tmp_path)[-1].path.unlink()
+    found = latest(tmp_path, [])
+    assert found is not None
+    assert found.step == 200
+
+
+def test_checkpoint_with_another_checksum_is_rejected(tmp_path: Path) -> None:
+    saved = save_checkpoint(tmp_path, checkpoint(100))
+    with pytest.raises(CheckpointRejected, match="checksum"):
+        load_checkpoint(saved.path, sha256="0" * 64)
+
+
+def test_checkpoint_of_a_later_format_is_rejected(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("modeling.training.checkpoint.FORMAT_VERSION", 2)
+    saved = save_checkpoint(tmp_path, checkpoint(100))
+    monkeypatch.undo()
+    with pytest.raises(CheckpointRejected, match="format version 2, expected 1"):
+        load_checkpoint(saved.path)
+
+
+def test_checkpoint_of_another_spec_is_told_and_passed_over(tmp_path: Path) -> None:
+    save_checkpoint(tmp_path, checkpoint(100))
+    reasons: list[str] = []
+    found = load_latest(
+        tmp_path,
+        provenance=dataclasses.replace(PROVENANCE, spec_sha256="6" * 64),
+        on_rejected=lambda path, reason: reasons.append(reason),
+    )
+    assert found is None
+    assert len(reasons) == 1
+
+
+def test_code_may_change_between_checkpoint_and_resume(tmp_path: Path) -> None:
+    save_checkpoint(tmp_path, checkpoint(100))
+    newer = dataclasses.replace(PROVENANCE, code_version="9.9", library_versions={"torch": "9"})
+    assert load_latest(tmp_path, provenance=newer, on_rejected=print) is not None
+
+
+def test_old_checkpoints_and_remains_are_deleted(tmp_path: Path) -> None:
+    three(tmp_path)
+    (tmp_path / "fold-001-step-000000400.safetensors").write_bytes(b"no state follows")
+    (tmp_path / ".fold-001-step-000000500.json.tmp").write_bytes(b"half")
+    prune_checkpoints(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "fold-001-step-000000200.json",
+        "fold-001-step-000000200.safetensors",
+        "fold-001-step-000000300.json",
+        "fold-001-step-000000300.safetensors",
+    ]
+
+
+def test_failed_write_leaves_nothing_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    three(tmp_path)
+    before = sorted(tmp_path.iterdir())
+
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("modeling.training.files.os.fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        save_checkpoint(tmp_path, checkpoint(400))
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_written_file_has_the_returned_checksum(tmp_path: Path) -> None:
+    path = tmp_path / "numbers.json"
+    digest = write_atomically(path, b"[1, 2]")
+    assert digest == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert path.read_bytes() == b"[1, 2]"
