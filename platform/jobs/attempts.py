@@ -284,7 +284,7 @@ class RunningAttempt:
 
     def beat(self) -> Beat | None:
         """Renew the lease and look for a cancel. None: the attempt is no longer open."""
-        return _beat(self, "SET heartbeat_at = now()")
+        return _beat(self, "SET heartbeat_at = statement_timestamp()")
 
     def look(self) -> Beat | None:
         """Look for a cancel without renewing the lease."""
@@ -302,7 +302,7 @@ class Beat:
 def _beat(attempt: RunningAttempt, change: str) -> Beat | None:
     attempts, jobs = JobAttempt._meta.db_table, Job._meta.db_table
     open_here = "a.id = %s AND a.lease_token = %s AND a.ended_at IS NULL AND j.id = a.job_id"
-    told = "j.status, extract(epoch FROM now() - coalesce(a.progress_at, a.started_at))"
+    told = "j.status, extract(epoch FROM statement_timestamp() - coalesce(a.progress_at, a.started_at))"
     if change:
         sql = f"UPDATE {attempts} a {change} FROM {jobs} j WHERE {open_here} RETURNING {told}"
     else:

@@ -59,6 +59,7 @@ def _send(job: Job) -> None:
     options = {
         **current_app.conf.broker_transport_options,
         "socket_connect_timeout": CONNECT_TIMEOUT_S,
+        "socket_timeout": CONNECT_TIMEOUT_S,
         "max_retries": 0,
     }
     with current_app.connection_for_write(

@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+import pytest
+
+from jobs.attempts import StopReason
+from jobs.exits import Exit
+from jobs.models import Job, JobAttempt
+from jobs.pulse import SUPERVISOR, Patience, Pulse
+from jobs.services import request_cancel
+from jobs.statuses import ExitKind
+from jobs.transitions import end_attempt
+
+
+@pytest.fixture
+def exits() -> list[int]:
+    return []
+
+
+@pytest.fixture
+def pulse(make_job, start, exits) -> Pulse:
+    return Pulse(start(make_job()), Patience(), exit_process=exits.append)
+
+
+def _heartbeat(pulse):
+    return JobAttempt.objects.get(pk=pulse.attempt.attempt_id).heartbeat_at
+
+
+def test_heartbeat_comes_every_five_seconds(pulse, settings):
+    settings.JOBS_HEARTBEAT_S = 5
+    pulse.tick(100.0)
+    first = _heartbeat(pulse)
+    pulse.tick(104.0)
+    assert _heartbeat(pulse) == first
+    pulse.tick(105.0)
+    assert _heartbeat(pulse) > first
+
+
+def test_cancel_is_seen_at_the_next_tick(pulse, alice):
+    pulse.tick(100.0)
+    request_cancel(Job.objects.get(pk=pulse.attempt.job_id), user=alice)
+    pulse.tick(101.0)
+
+    assert pulse.attempt.stop_reason == StopReason.CANCEL
+
+
+def test_work_that_ignores_a_cancel_is_ended_after_30_s(pulse, alice, exits):
+    request_cancel(Job.objects.get(pk=pulse.attempt.job_id), user=alice)
+    pulse.tick(100.0)
+    pulse.tick(130.0)
+    assert exits == []
+    pulse.tick(131.0)
+
+    assert exits == [70]
+    assert Job.objects.get(pk=pulse.attempt.job_id).status == "cancelled"
+
+
+def test_work_that_ignores_a_lost_lease_is_ended_and_writes_nothing(pulse, exits):
+    end_attempt(pulse.attempt.attempt_id, Exit(ExitKind.LOST))
+    pulse.tick(100.0)
+    assert pulse.attempt.lease_lost.is_set()
+    pulse.tick(131.0)
+
+    job = Job.objects.get(pk=pulse.attempt.job_id)
+    assert (exits, job.status) == ([70], "queued")
+    assert job.events.filter(kind="fenced").exists()
+
+
+def test_drain_gives_time_to_finish_then_asks_then_ends(pulse, draining, exits):
+    pulse.tick(100.0)
+    assert not pulse.attempt.stop_requested
+    pulse.tick(115.0)
+    assert pulse.attempt.stop_reason == StopReason.DRAIN
+    pulse.tick(120.5)
+
+    job = Job.objects.get(pk=pulse.attempt.job_id)
+    assert (exits, job.status, job.counted_tries) == ([70], "queued", 0)
+
+
+def test_supervisor_is_asked_at_once_when_draining(make_job, start, draining, exits):
+    pulse = Pulse(start(make_job()), SUPERVISOR, exit_process=exits.append)
+    pulse.tick(100.0)
+
+    assert pulse.attempt.stop_reason == StopReason.DRAIN
+    assert exits == []
+
+
+def test_success_by_another_process_is_no_lost_lease(pulse):
+    end_attempt(pulse.attempt.attempt_id, Exit(ExitKind.OK))
+    pulse.tick(100.0)
+
+    assert pulse.attempt.ended.is_set()
+    assert not pulse.attempt.stop_requested
+
+
+def test_tick_flushes_progress(pulse):
+    pulse.attempt.progress(0.5, "Half")
+    pulse.tick(100.0)
+
+    assert Job.objects.get(pk=pulse.attempt.job_id).message == "Half"
