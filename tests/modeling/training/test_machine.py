@@ -1,0 +1,31 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from modeling.training.machine import chosen_precision, free_bytes, set_threads
+
+CPU = torch.device("cpu")
+
+
+def test_threads_are_set_and_0_takes_the_physical_cores() -> None:
+    assert set_threads(1) == torch.get_num_threads() == 1
+    assert set_threads(0) == torch.get_num_threads() >= 1
+
+
+def test_wished_precision_is_taken() -> None:
+    assert chosen_precision("bf16", CPU, width=32) == "bf16"
+    assert chosen_precision("fp32", CPU, width=512) == "fp32"
+
+
+@pytest.mark.parametrize(("native", "wide"), [(True, "bf16"), (False, "fp32")])
+def test_auto_takes_bf16_where_it_is_native_and_pays(
+    native: bool, wide: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": native})
+    assert chosen_precision("auto", CPU, width=512) == wide
+    assert chosen_precision("auto", CPU, width=32) == "fp32"
+
+
+def test_some_memory_is_free() -> None:
+    assert free_bytes(CPU) > 0
