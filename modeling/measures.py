@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -54,3 +56,69 @@ RUNGS = {
     "gradient_boosting": "Gradient boosting",
     "dlinear": "DLinear",
 }
+
+# One telling score of each head, as the ladder shows them.
+KEY_SCORES = (
+    ("action", "auc"),
+    ("action", "rank_ic"),
+    ("regime", "macro_f1"),
+    ("confidence", "brier"),
+    ("volatility", "r2"),
+    ("risk", "ordinal_brier"),
+)
+
+Scores = Mapping[str, Mapping[str, Mapping[str, Any]]]  # Any: stored JSON
+
+
+def rung_label(rung: str) -> str:
+    """The name of a rung as people read it."""
+    return RUNGS.get(rung, rung.replace("_", " ").capitalize())
+
+
+def ladder_cells(scores: Scores) -> list[dict[str, Any]]:
+    """The key scores of one rung in order: value, interval and reason, each None or empty if absent."""
+    cells = []
+    for head, metric in KEY_SCORES:
+        found = scores.get(head, {}).get(metric, {})
+        cells.append(
+            {
+                "value": found.get("value"),
+                "interval": found.get("interval"),
+                "reason": found.get("reason", ""),
+                "kind": HEAD_MEASURES[metric].kind,
+            }
+        )
+    return cells
+
+
+def ladder_heads() -> list[dict[str, str]]:
+    """The column heads of the ladder."""
+    return [
+        {"label": f"{HEADS[head]}: {HEAD_MEASURES[metric].label}", "key": metric}
+        for head, metric in KEY_SCORES
+    ]
+
+
+def score_table(scores: Scores) -> list[dict[str, Any]]:
+    """Every score of every head as rows of a table, heads and scores in their order."""
+    rows = []
+    for head, label in HEADS.items():
+        for key, measure in HEAD_MEASURES.items():
+            found = scores.get(head, {}).get(key)
+            if found is not None:
+                rows.append({"head": label, "key": key, "measure": measure, **found})
+    return rows
+
+
+def head_verdicts(verdict: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """One row a head: the word, the rung it was judged against, and the sentence."""
+    return [
+        {
+            "head": label,
+            "word": verdict[head].get("word", ""),
+            "rung": rung_label(verdict[head].get("rung") or ""),
+            "sentence": verdict[head].get("sentence", ""),
+        }
+        for head, label in HEADS.items()
+        if head in verdict
+    ]

@@ -6,6 +6,7 @@ from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
+from django.utils import timezone
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.http import conditional_page, require_POST, require_safe
 
@@ -17,6 +18,8 @@ from jobs.services import JobConflict, request_cancel
 LOG_LINES = 1000
 # htmx stops polling on this status and still swaps the answer.
 STOP_POLLING = 286
+# Heartbeats come every few seconds; longer silence is said.
+SILENT_S = 30
 
 
 @require_safe
@@ -84,7 +87,21 @@ def fetched(request: HttpRequest, pk: str) -> Job:
 
 def live_context(job: Job) -> dict[str, Any]:
     """What the live box of a job shows, wherever it stands."""
-    return {"job": job, "attempt": job.last_attempt}
+    attempt = job.last_attempt
+    silent_s = (timezone.now() - attempt.heartbeat_at).total_seconds() if attempt else 0.0
+    return {
+        "job": job,
+        "attempt": attempt,
+        "silent_s": silent_s if job.is_active and silent_s > SILENT_S else None,
+        "left_s": time_left(job),
+    }
+
+
+def time_left(job: Job) -> float | None:
+    """Seconds left if the rest goes as fast as what is done; None before a twentieth is done."""
+    if not job.is_active or job.progress < 0.05 or job.duration is None:
+        return None
+    return job.duration.total_seconds() * (1 - job.progress) / job.progress
 
 
 def log_lines(job: Job, request: HttpRequest) -> list[Any]:

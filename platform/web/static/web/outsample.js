@@ -33,13 +33,14 @@ function token(name) {
 const charts = new Map(); // box → {figure, version}
 const CONFIG = { displaylogo: false, responsive: true, modeBarButtonsToRemove: ["lasso2d", "select2d"] };
 const ROLES = ["accent", "up", "down", "warn", "muted", "series-3", "series-4", "series-5", "series-6"];
+const PARTS = { model: "accent", benchmark: "series-6", band: "muted" };
 
 function themed(figure) {
   const data = structuredClone(figure.data);
   const layout = structuredClone(figure.layout || {});
   const [text, line, up, down] = ["text", "line", "up", "down"].map(token);
   data.forEach((trace) => {
-    const role = ROLES.includes(trace.meta) ? trace.meta : null;
+    const role = ROLES.includes(trace.meta) ? trace.meta : PARTS[trace.meta?.part];
     if (trace.type === "candlestick" || trace.type === "ohlc") {
       trace.increasing = { line: { color: up, width: 1 }, fillcolor: up };
       trace.decreasing = { line: { color: down, width: 1 }, fillcolor: down };
@@ -79,10 +80,11 @@ async function load(box, query = "") {
     if (!answer.ok) throw new Error(`the server answered ${answer.status}`);
     const body = await answer.json();
     charts.set(box, body);
+    box.loadedAt = Date.now();
     draw(box);
     const summary = body.figure.layout?.meta?.summary;
     if (summary) box.querySelector(".chart-summary").textContent = summary;
-    note(box, body.note || "");
+    note(box, body.note || (body.figure.layout?.meta?.aggregated ? "Thinned: extremes and the deepest fall are kept." : ""));
     if (box.dataset.zoom !== undefined && !target.dataset.bound) bindZoom(box, target);
   } catch (error) {
     note(box, `The chart could not be loaded: ${error.message}. Reload the page to try again.`);
@@ -176,6 +178,7 @@ document.body.addEventListener("htmx:afterSettle", () => {
   if (live.dataset.title) document.title = live.dataset.title;
   all("[data-chart][data-version]").forEach((box) => {
     if (!live.dataset.version || box.dataset.version === live.dataset.version) return;
+    if (live.hasAttribute("hx-get") && Date.now() - (box.loadedAt || 0) < 5000) return;
     box.dataset.version = live.dataset.version;
     load(box);
   });

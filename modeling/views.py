@@ -1,0 +1,162 @@
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import messages
+from django.core.exceptions import BadRequest
+from django.db.models import Q, QuerySet
+from django.http import FileResponse, Http404, HttpRequest, HttpResponse, JsonResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.views.decorators.http import conditional_page, require_POST, require_safe
+
+from accounts.editing import editing_membership, listing
+from artifacts.store import FileChanged, verified_path
+from jobs.errors import JobConflict, QueueFull
+from jobs.models import Job
+from jobs.statuses import JobStatus
+from jobs.views import STOP_POLLING, live_context, log_lines
+from markets.chart_answers import chart_answer
+from markets.reading import CandleRange, InvalidRange
+from modeling.charting import CURVES, curve_figure, newest_point, prediction_figure
+from modeling.measures import head_verdicts, ladder_cells, ladder_heads, rung_label, score_table
+from modeling.models import PredictionSet, TrainingRun
+from modeling.services import resume_run
+
+SORTS = {"created": "created_at", "status": "job__status", "seed": "seed", "experiment": "experiment__name"}
+RESUMABLE = (JobStatus.CANCELLED, JobStatus.FAILED, JobStatus.ERRORED)
+POINTS_MAX = 2000
+
+
+@require_safe
+def run_list(request: HttpRequest) -> HttpResponse:
+    rows = visible_runs(request)
+    if search := request.GET.get("q", "").strip()[:200]:
+        rows = rows.filter(Q(experiment__name__icontains=search))
+    context = {"listing": listing(request, rows, sorts=SORTS), "heads": ladder_heads()}
+    return render(request, "modeling/run_list.html", context)
+
+
+@require_safe
+def run_detail(request: HttpRequest, pk: int) -> HttpResponse:
+    run = fetched(request, pk)
+    sets = run.prediction_sets.all()
+    context = {
+        **run_context(run),
+        "charts": [(kind, title) for kind, (title, _, _) in CURVES.items()],
+        "folds": run.folds.all(),
+        "ladder_heads": ladder_heads(),
+        "ladder": ladder(run),
+        "scores": score_table(run.metrics),
+        "verdicts": head_verdicts(run.verdict),
+        "backtests": run.backtests.select_related("job"),
+        "predictions": next((row for row in sets if row.rung == PredictionSet.MODEL), None),
+        "may_resume": run.job.status in RESUMABLE,
+        "events": run.job.events.order_by("pk")[:200],
+        "lines": log_lines(run.job, request),
+        "level": request.GET.get("level", ""),
+        "search": request.GET.get("q", ""),
+    }
+    return render(request, "modeling/run_detail.html", context)
+
+
+@require_safe
+@conditional_page
+def run_status(request: HttpRequest, pk: int) -> HttpResponse:
+    run = fetched(request, pk)
+    status = STOP_POLLING if run.job.is_terminal else 200
+    return render(request, "modeling/_run_live.html", run_context(run), status=status)
+
+
+@require_safe
+def run_metrics(request: HttpRequest, pk: int) -> HttpResponse:
+    """Logged points after the one with the id `after`, oldest first."""
+    run = fetched(request, pk)
+    after = request.GET.get("after", "0")
+    if not (after.isascii() and after.isdigit() and len(after) < 19):
+        raise BadRequest("after: expected the id of a point")
+    points = run.points.filter(pk__gt=int(after)).order_by("pk")[:POINTS_MAX]
+    rows = list(points.values("id", "fold", "name", "step", "value"))
+    return JsonResponse({"points": rows, "status": run.job.status})
+
+
+@require_safe
+@conditional_page
+def run_chart(request: HttpRequest, pk: int, kind: str) -> HttpResponse:
+    run = fetched(request, pk)
+    if kind not in CURVES:
+        raise Http404("there is no such chart")
+    return chart_answer(request, curve_figure(run, kind), title=f"{CURVES[kind][0]}, {run}")
+
+
+@require_POST
+def run_resume(request: HttpRequest, pk: int) -> HttpResponse:
+    run = fetched(request, pk)
+    editing_membership(request)
+    try:
+        resume_run(run, user=request.user)
+        messages.success(request, "The run goes on from its last checkpoint.")
+    except (JobConflict, QueueFull) as error:
+        messages.error(request, error.message)
+    return redirect("modeling:run_detail", run.pk)
+
+
+@require_safe
+def predictions(request: HttpRequest, pk: int) -> HttpResponse:
+    run = fetched(request, pk)
+    row = run.prediction_sets.filter(rung=PredictionSet.MODEL).first()
+    context = {"run": run, "row": row, "scores": score_table(run.metrics), "folds": run.folds.all()}
+    return render(request, "modeling/predictions.html", context)
+
+
+@require_safe
+@conditional_page
+def predictions_chart(request: HttpRequest, pk: int) -> HttpResponse:
+    run = fetched(request, pk)
+    row = get_object_or_404(run.prediction_sets.select_related("file"), rung=PredictionSet.MODEL)
+    row.run = run
+    try:
+        figure = prediction_figure(row, CandleRange.parse(request.GET))
+    except InvalidRange as error:
+        raise BadRequest(f"{error.field}: {error}") from error
+    except FileNotFoundError:
+        raise Http404("the predictions are gone from the storage") from None
+    note = "Long spans are thinned; extremes are kept. Zoom in for every bar."
+    return chart_answer(request, figure, title=f"Predictions of {run}", note=note)
+
+
+@require_safe
+def predictions_file(request: HttpRequest, pk: int, set_pk: int) -> HttpResponse:
+    run = fetched(request, pk)
+    row = get_object_or_404(run.prediction_sets.select_related("file"), pk=set_pk)
+    try:
+        path = verified_path(row.file)
+    except FileChanged as error:
+        raise Http404(str(error)) from error
+    name = f"predictions-run-{run.pk}-{row.rung}.parquet"
+    return FileResponse(path.open("rb"), as_attachment=True, filename=name)
+
+
+def visible_runs(request: HttpRequest) -> QuerySet[TrainingRun]:
+    rows: QuerySet[TrainingRun] = TrainingRun.objects.visible_to(request.user)
+    return rows.select_related("job", "experiment").prefetch_related(
+        "experiment__versions__dataset__instrument"
+    )
+
+
+def fetched(request: HttpRequest, pk: int) -> TrainingRun:
+    run: TrainingRun = get_object_or_404(visible_runs(request), pk=pk)
+    run.job = Job.objects.for_list().get(pk=run.job_id)
+    return run
+
+
+def run_context(run: TrainingRun) -> dict[str, Any]:
+    return {"run": run, "version": newest_point(run), **live_context(run.job)}
+
+
+def ladder(run: TrainingRun) -> list[dict[str, Any]]:
+    """This model and every rung, with the key score of each head."""
+    rows = [{"label": rung_label("model"), "cells": ladder_cells(run.metrics), "reason": ""}]
+    for score in run.baselines.all():
+        cells = ladder_cells(score.metrics)
+        rows.append({"label": rung_label(score.rung), "cells": cells, "reason": score.reason})
+    return rows if run.metrics or len(rows) > 1 else []
