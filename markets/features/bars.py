@@ -9,7 +9,13 @@ import talib
 from numpy.typing import NDArray
 
 from markets.candles.frame import Candles
-from markets.features.rolling import SCALE_FLOOR, Series, rolling_scale, rolling_sum
+from markets.features.rolling import (
+    SCALE_FLOOR,
+    Series,
+    rolling_mean_deviation,
+    rolling_scale,
+    rolling_sum,
+)
 from markets.features.splice import splice_prices
 
 MINUTE_NS = 60_000_000_000
@@ -56,6 +62,17 @@ class Bars:
         """TA-Lib's ATR over 14 bars, at least 1e-6 of the close; NaN for the first 14 bars."""
         atr: Series = talib.ATR(self.high, self.low, self.close, timeperiod=14)
         return np.maximum(atr, SCALE_FLOOR * self.close)
+
+    @cached_property
+    def macd(self) -> tuple[Series, Series]:
+        """TA-Lib's MACD(12, 26, 9) of the close: line and histogram."""
+        line, _, histogram = talib.MACD(self.close, 12, 26, 9)
+        return line, histogram
+
+    @cached_property
+    def bollinger(self) -> tuple[Series, Series]:
+        """Mean and standard deviation of the last 20 closes."""
+        return rolling_mean_deviation(self.close, 20)
 
     @cached_property
     def log_volume(self) -> Series:

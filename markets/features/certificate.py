@@ -31,16 +31,16 @@ def certify_features(
 ) -> dict[str, Any]:  # Any: JSON has no narrower type
     """Recompute a table with the future removed and with the future altered, at seeded bars.
 
-    At each of `bars` base bars t, values of every feature and scale and the index maps up to t must
+    At each of `bars` base bars t that know all features, values of every feature and scale and the index maps up to t must
     be bit-equal (a) on the candles up to t and (b) when all later prices and volumes are multiplied
     by random factors; (c) a coarse bar must be known at its close and not one base bar before, and
     consist of base bars that exist. Returns plain JSON with a verdict per feature and scale; failures
-    are named, not raised.
+    are named, not raised. Where no bar knows all features nothing was tested and nothing passes.
     """
     failures = _Failures(table)
     for scale in table.scales.values():
         failures.note_map(scale.factor, _map_faults(candles, table.base, scale))
-    tested = chosen_bars(len(candles), bars, seed)
+    tested = chosen_bars(bars_with_all_features(table), bars, seed)
     for number, t in enumerate(tested):
         removed = compute(candles.slice(0, int(t) + 1), table.names, tuple(table.scales))
         failures.compare(table, removed, int(t), "future removed")
@@ -50,12 +50,20 @@ def certify_features(
     return failures.to_json(len(tested), seed)
 
 
-def chosen_bars(count: int, bars: int, seed: int) -> NDArray[np.int64]:
-    """Up to `bars` different bars in the later three quarters of `count` bars, rising, never the last."""
-    candidates = np.arange(count // 4, max(count - 1, count // 4))
-    chosen = np.random.default_rng(seed).choice(
-        candidates, size=min(bars, candidates.size), replace=False
-    )
+def bars_with_all_features(table: FeatureTable) -> NDArray[np.bool_]:
+    """True at each base bar that knows a finite value of every feature on every scale."""
+    known = np.ones(table.base.open_time.size, dtype=np.bool_)
+    for scale in table.scales.values():
+        finite = np.append(np.isfinite(scale.values).all(axis=0), False)  # the last stands for −1
+        known &= finite[scale.last_closed]
+    return known
+
+
+def chosen_bars(known: NDArray[np.bool_], bars: int, seed: int) -> NDArray[np.int64]:
+    """Up to `bars` different seeded bars among the known ones, rising, never the last bar."""
+    candidates = np.flatnonzero(known[:-1])
+    count = min(bars, candidates.size)
+    chosen = np.random.default_rng(seed).choice(candidates, size=count, replace=False)
     return np.sort(chosen).astype(np.int64)
 
 

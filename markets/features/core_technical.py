@@ -10,11 +10,11 @@ from numba import njit
 
 from markets.features.bars import Bars
 from markets.features.rolling import (
+    SAME,
     SCALE_FLOOR,
     Series,
     rolling_highest,
     rolling_lowest,
-    rolling_mean_deviation,
 )
 
 DIRECTIONAL_BARS = 14
@@ -23,26 +23,26 @@ TIE = 1e-9
 
 def rsi_14(bars: Bars) -> Series:
     """TA-Lib's RSI over 14 bars from −1 to 1; 0 while the close has never changed since bar 0."""
-    moved = np.logical_or.accumulate(bars.close != bars.close[:1])
+    moved = np.logical_or.accumulate(np.abs(bars.close - bars.close[:1]) > SAME * bars.close[:1])
     rsi: Series = talib.RSI(bars.close, timeperiod=14)
     return np.where(moved, rsi / 50 - 1, 0.0)
 
 
 def macd_line(bars: Bars) -> Series:
     """TA-Lib's MACD(12, 26, 9) line in average true ranges."""
-    line, _, _ = talib.MACD(bars.close, 12, 26, 9)
+    line, _ = bars.macd
     return np.divide(line, bars.average_true_range)
 
 
 def macd_hist(bars: Bars) -> Series:
     """TA-Lib's MACD(12, 26, 9) histogram in average true ranges."""
-    _, _, histogram = talib.MACD(bars.close, 12, 26, 9)
+    _, histogram = bars.macd
     return np.divide(histogram, bars.average_true_range)
 
 
 def bb_pctb_20(bars: Bars) -> Series:
     """Place of the close between Bollinger's bands of 20 bars and 2 deviations: −1 and 1 are the bands."""
-    mean, deviation = rolling_mean_deviation(bars.close, 20)
+    mean, deviation = bars.bollinger
     half_width = 2 * np.maximum(deviation, SCALE_FLOOR * bars.close)
     place: Series = (bars.close - mean) / half_width
     return place
@@ -50,15 +50,16 @@ def bb_pctb_20(bars: Bars) -> Series:
 
 def bb_width_20(bars: Bars) -> Series:
     """Log of the width of Bollinger's bands over their mean, at least ln 1e-6."""
-    mean, deviation = rolling_mean_deviation(bars.close, 20)
+    mean, deviation = bars.bollinger
     return np.log(np.maximum(4 * deviation / mean, SCALE_FLOOR))
 
 
 def stoch_k_14(bars: Bars) -> Series:
     """Place of the close in the range of 14 bars, −1 to 1; 0 where that range is empty."""
     lowest = rolling_lowest(bars.low, 14)
-    span = rolling_highest(bars.high, 14) - lowest
-    flat = span == 0
+    highest = rolling_highest(bars.high, 14)
+    span = highest - lowest
+    flat = span <= SAME * highest
     return np.where(flat, 0.0, 2 * (bars.close - lowest) / np.where(flat, 1.0, span) - 1)
 
 

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 Series = NDArray[np.float64]
 
 SCALE_FLOOR = 1e-6
+SAME = 1e-12
+"""Numbers that differ by no more than this share of their size are the same but for rounding."""
 
 
 @njit(cache=True)

@@ -4,7 +4,12 @@ import json
 import numpy as np
 import pytest
 
-from markets.features.certificate import altered_after, certify_features, chosen_bars
+from markets.features.certificate import (
+    altered_after,
+    bars_with_all_features,
+    certify_features,
+    chosen_bars,
+)
 from markets.features.compute import compute_features
 from markets.features.registry import FEATURE_SETS
 from tests.markets.features.market import quiet_market, without
@@ -98,8 +103,17 @@ def test_altering_leaves_the_past_and_the_shape_of_candles_alone():
     assert np.all((shaken.low <= shaken.close) & (shaken.close <= shaken.high))
 
 
-@pytest.mark.parametrize("count", [2, 10, 1000])
-def test_chosen_bars_always_leave_a_future(count):
-    bars = chosen_bars(count, 30, 0)
-    assert 0 < len(bars) <= 30
-    assert bars.max() < count - 1
+def test_bars_are_chosen_where_all_features_are_known_and_a_future_is_left():
+    table = compute_features(quiet_market(1500), ("rsi_14", "tod_sin"), (1, 3))
+    known = bars_with_all_features(table)
+    assert np.flatnonzero(known)[0] == pytest.approx(200 * 3, abs=3)
+    chosen = chosen_bars(known, 30, 0)
+    assert len(set(chosen)) == 30
+    assert known[chosen].all() and chosen.max() < 1499
+    assert chosen_bars(np.array([False, True, True]), 30, 0).tolist() == [1]
+
+
+def test_nothing_tested_is_nothing_passed():
+    candles = quiet_market(300)
+    report = certify_features(candles, compute_features(candles, ("rsi_14",), (1, 3)))
+    assert (report["passed"], report["bars_tested"]) == (False, 0)

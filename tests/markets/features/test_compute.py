@@ -75,8 +75,15 @@ def test_features_of_real_files_are_finite_after_the_warm_up(data_folder, file, 
             assert np.isfinite(values[warm_up:]).all(), (scale.factor, name)
 
 
-def test_a_flat_market_without_volume_gives_floors_and_zeros():
-    values = by_name(flat_market(700))
+def dead_over_gaps():
+    candles = without(flat_market(760), 400, 431)
+    jump = np.where(np.arange(len(candles)) >= 400, 1 / 3, 1.0)
+    return without(with_prices(candles, jump), 500, 511)
+
+
+@pytest.mark.parametrize("candles", [flat_market(700), dead_over_gaps()], ids=["whole", "gaps"])
+def test_a_flat_market_without_volume_gives_floors_and_zeros(candles):
+    values = by_name(candles)
     at_end = {name: float(column[-1]) for name, column in values.items()}
     floor = np.log(1e-6)
     assert at_end["rv_48"] == pytest.approx(floor)
@@ -84,7 +91,9 @@ def test_a_flat_market_without_volume_gives_floors_and_zeros():
     assert at_end["bb_width_20"] == pytest.approx(floor)
     still = ("rsi_14", "macd_line", "macd_hist", "bb_pctb_20", "stoch_k_14", "adx_14")
     for name in (*still, "volume_z_48", "ret_1", "ret_12", "ret_48"):
-        assert at_end[name] == pytest.approx(0.0, abs=1e-6), name
+        np.testing.assert_allclose(
+            values[name][FEATURES[name].warm_up :], 0, atol=1e-6, err_msg=name
+        )
 
 
 @pytest.mark.parametrize("factor", [1000.0, 1e-7])
@@ -163,3 +172,14 @@ def test_a_short_series_gives_only_warm_up():
 def test_an_unknown_name_is_refused():
     with pytest.raises(KeyError, match="rsi_15"):
         compute_features(quiet_market(10), ["rsi_15"], [1])
+
+
+@pytest.mark.parametrize(
+    ("file", "minutes"), [("binance_BTCUSDT_5m", 5), ("binance_BTCUSDT_1h_2017_2024", 60)]
+)
+def test_no_feature_is_constant_or_nearly_another(data_folder, file, minutes):
+    candles = read_candles(data_folder / f"{file}.parquet", minutes)
+    values = compute_features(candles, BASIC, (1,)).base.values[:, 400:]
+    assert np.all(values.std(axis=1) > 0)
+    correlation = np.abs(np.corrcoef(values))[~np.eye(len(BASIC), dtype=bool)]
+    assert correlation.max() < 0.995

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from markets.features.compute import compute_features
+from markets.features.registry import FEATURE_SETS
 from modeling.windows.errors import ContextTooShort, NotEnoughHistory
 from modeling.windows.samples import bars_needed, coarse_bars, eligible_samples
 from tests.markets.features.market import quiet_market, without
@@ -73,6 +74,14 @@ def test_too_little_history_names_the_bars_needed():
     with pytest.raises(NotEnoughHistory, match="1200 bars; about 2451 bars") as caught:
         eligible_samples(candles, table, **LENGTHS)
     assert (caught.value.found, caught.value.needed) == (1200, 2451)
+
+
+def test_a_week_of_five_minute_bars_is_too_short_for_the_hour():
+    candles = quiet_market(2000)
+    names = FEATURE_SETS["basic-15"]
+    table = compute_features(candles, names, (1, 3, 6, 12))
+    with pytest.raises(NotEnoughHistory, match="about 4132 bars"):
+        eligible_samples(candles, table, context_bars=64, horizon_bars=12, regime_bars=48)
 
 
 def test_the_bars_needed_are_enough_and_nearly_all_needed():
