@@ -1,0 +1,17 @@
+from django.urls import path
+
+from backtests import api
+
+app_name = "backtests_api"
+urlpatterns = [
+    path("experiments/", api.ExperimentList.as_view(), name="experiment_list"),
+    path("experiments/estimate/", api.ExperimentEstimate.as_view(), name="experiment_estimate"),
+    path("experiments/<int:pk>/", api.ExperimentDetail.as_view(), name="experiment_detail"),
+    path("experiments/<int:pk>/runs/", api.ExperimentRuns.as_view(), name="experiment_runs"),
+    path("backtests/", api.BacktestList.as_view(), name="backtest_list"),
+    path("backtests/<int:pk>/", api.BacktestDetail.as_view(), name="backtest_detail"),
+    path("backtests/<int:pk>/trades/", api.BacktestTrades.as_view(), name="backtest_trades"),
+    path("backtests/<int:pk>/trades.csv", api.BacktestTradesCsv.as_view(), name="backtest_trades_csv"),
+    path("backtests/<int:pk>/equity/", api.BacktestEquity.as_view(), name="backtest_equity"),
+    path("backtests/<int:pk>/report.json", api.BacktestReport.as_view(), name="backtest_report"),
+]

@@ -1,0 +1,271 @@
+"""The body of a backtest job: predictions and candles in, equity, trades and verdict out."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from django.db.models import Q
+from numpy.typing import NDArray
+
+from artifacts.models import StoredFile
+from artifacts.store import FileChanged, scratch_folder, store_file, verified_path
+from backtests.engine.band import Band, simulate_band
+from backtests.engine.ledger import Simulation
+from backtests.engine.policy import targets_from_predictions
+from backtests.engine.rules import buy_and_hold, buy_and_hold_spec
+from backtests.engine.simulate import InvalidSpan, simulate
+from backtests.metrics.series import daily_log_returns, daily_values
+from backtests.metrics.measures import returns_of
+from backtests.metrics.summary import summarize
+from backtests.models import Backtest
+from backtests.report import Judged, build_report
+from backtests.robustness.costs import break_even_cost, cost_sensitivity
+from backtests.robustness.sharpe import SharpeShape, shape_of
+from backtests.robustness.verdict import BUY_AND_HOLD, equity_verdict
+from jobs.attempts import RunningAttempt
+from jobs.errors import JobFailed
+from jobs.exits import failed
+from jobs.statuses import ExitKind
+from markets.candles.frame import Candles, read_candles
+from modeling.evaluation.table import Table, read_predictions
+from modeling.models import PredictionSet, Trial
+
+PARQUET = "application/vnd.apache.parquet"
+
+
+@dataclass(frozen=True)
+class Rung:
+    """One account: its targets on the candles, and what they earned."""
+
+    name: str
+    targets: NDArray[np.float64]
+    simulation: Simulation
+
+
+def run_backtest(row: Backtest, attempt: RunningAttempt) -> None:
+    """Simulate the model, every rung with an action and buy and hold; judge and store them."""
+    attempt.progress(0.05, "Reading the predictions")
+    sets = {found.rung: found for found in row.run.prediction_sets.select_related("file")}
+    if PredictionSet.MODEL not in sets:
+        raise JobFailed("no_predictions", "The run has no predictions. Let it finish, then start again.")
+    tables = {name: read_predictions(_path(found.file, row)) for name, found in sets.items()}
+    candles = _candles(row, tables[PredictionSet.MODEL])
+    attempt.progress(0.2, "Simulating")
+    targets = {
+        name: _targets(candles, table, sets[name], row) for name, table in tables.items()
+    }
+    try:
+        band = simulate_band(candles, targets[PredictionSet.MODEL], row.spec)
+        rungs = _rungs(candles, targets, row)
+    except InvalidSpan as error:
+        raise JobFailed("invalid_spec", f"backtest.span: {error}") from error
+    attempt.raise_if_stopping()
+    attempt.progress(0.5, "Judging")
+    judged = _judged(row, candles, targets[PredictionSet.MODEL], band, rungs)
+    report = build_report(row, judged)
+    attempt.raise_if_stopping()
+    attempt.progress(0.9, "Storing the report")
+    _store(row, attempt, judged, report)
+
+
+def _path(stored: StoredFile, row: Backtest) -> Path:
+    try:
+        return verified_path(stored)
+    except FileChanged as error:
+        raise failed(ExitKind.DATA_CHANGED, version=row.version.number) from error
+
+
+def _candles(row: Backtest, table: Table) -> Candles:
+    """Candles from the first to the last predicted bar; nothing behind the sealed hold-out."""
+    candles = read_candles(
+        _path(row.version.file, row), row.version.dataset.timeframe_minutes
+    )
+    start = int(np.searchsorted(candles.time, table["open_at"][0]))
+    stop = int(np.searchsorted(candles.time, table["open_at"][-1], side="right"))
+    holdout_at = round(row.run.experiment.holdout_at.timestamp() * 1e6) * 1000
+    if candles.close_time[stop - 1] > holdout_at:
+        raise JobFailed("sealed", "The predictions reach into the sealed hold-out. Open it first.")
+    return candles.slice(start, stop)
+
+
+def _targets(
+    candles: Candles, table: Table, found: PredictionSet, row: Backtest
+) -> NDArray[np.float64]:
+    """Targets at every candle; a bar without a prediction has none."""
+    place = np.searchsorted(candles.time, table["open_at"])
+    threshold_of = {part["fold"]: part["threshold"] for part in found.folds}
+    thresholds = np.array([threshold_of[fold] for fold in table["fold"].tolist()], dtype=np.float64)
+    spread = {
+        name: np.full(len(candles), np.nan) for name in ("action", "confidence", "threshold")
+    }
+    spread["action"][place] = table["action"]
+    spread["confidence"][place] = table["confidence"]
+    spread["threshold"][place] = thresholds
+    return targets_from_predictions(
+        spread["action"],
+        spread["confidence"],
+        spread["threshold"],
+        row.spec.policy,
+        horizon_bars=row.run.experiment.model_spec.windows.horizon_bars,
+        kind=row.version.dataset.instrument.kind,
+    )
+
+
+def _rungs(
+    candles: Candles, targets: dict[str, NDArray[np.float64]], row: Backtest
+) -> list[Rung]:
+    always = buy_and_hold(len(candles))
+    benchmark = simulate(candles, always, buy_and_hold_spec(row.spec))
+    rungs = [Rung(BUY_AND_HOLD, always, benchmark)]
+    for name, wanted in targets.items():
+        if name != PredictionSet.MODEL:
+            rungs.append(Rung(name, wanted, simulate(candles, wanted, row.spec)))
+    return rungs
+
+
+def _judged(
+    row: Backtest,
+    candles: Candles,
+    targets: NDArray[np.float64],
+    band: Band,
+    rungs: list[Rung],
+) -> Judged:
+    simulation = band.headline
+    benchmark = next(rung.simulation for rung in rungs if rung.name == BUY_AND_HOLD)
+    evaluation = row.run.experiment.model_spec.evaluation
+    closed = int((~simulation.trades.is_open).sum())
+    verdict = equity_verdict(
+        daily_log_returns(simulation),
+        {rung.name: daily_log_returns(rung.simulation) for rung in rungs},
+        closed_trades=closed,
+        draws=evaluation.bootstrap_draws,
+        seed=evaluation.bootstrap_seed,
+    )
+    daily = returns_of(daily_values(simulation))
+    shape = shape_of(daily)
+    return Judged(
+        band=band,
+        benchmark=benchmark,
+        summary=summarize(simulation, benchmark),
+        benchmark_summary=summarize(benchmark, benchmark),
+        rungs={rung.name: summarize(rung.simulation, benchmark) for rung in rungs},
+        verdict=verdict,
+        is_withheld=bool(row.run.leak_alarm.get("raised")),
+        daily=daily,
+        shape=shape,
+        trial_sharpes=_trial_sharpes(row, shape),
+        trials=_trial_count(row),
+        costs=cost_sensitivity(candles, targets, row.spec),
+        break_even=break_even_cost(candles, targets, row.spec),
+        draws=evaluation.bootstrap_draws,
+        seed=evaluation.bootstrap_seed,
+    )
+
+
+def _trial_key(row: Backtest) -> dict[str, Any]:
+    origin = Trial.Origin.RUN if row.is_own else Trial.Origin.BACKTEST
+    return {
+        "workspace_id": row.workspace_id,
+        "origin": origin,
+        "spec_sha256": row.spec_sha256,
+        "seed": row.run.seed,
+    }
+
+
+def _other_trials(row: Backtest) -> Any:  # Any: a queryset of Trial
+    return Trial.objects.filter(workspace_id=row.workspace_id).exclude(Q(**_trial_key(row)))
+
+
+def _trial_count(row: Backtest) -> int:
+    return 1 + int(_other_trials(row).count())
+
+
+def _trial_sharpes(row: Backtest, shape: SharpeShape | None) -> list[float]:
+    """Daily Sharpe ratios of all trials with at least thirty days, this one included."""
+    known = _other_trials(row).filter(days__gte=30).exclude(daily_sharpe=None)
+    ratios = list(known.order_by("pk").values_list("daily_sharpe", flat=True))
+    return [*ratios, shape.ratio] if shape and shape.periods >= 30 else ratios
+
+
+def _store(
+    row: Backtest, attempt: RunningAttempt, judged: Judged, report: dict[str, Any]
+) -> None:
+    with scratch_folder() as scratch:
+        equity, trades = scratch / "equity.parquet", scratch / "trades.parquet"
+        _write_equity(equity, judged)
+        _write_trades(trades, judged.band.headline)
+        with attempt.fenced():
+            row.report = report
+            row.equity = _stored(row, equity)
+            row.trades = _stored(row, trades)
+            _summarise(row, judged, report)
+            row.save()
+            _count_trial(row, judged)
+            attempt.succeed(report["verdict"]["sentence"])
+
+
+def _summarise(row: Backtest, judged: Judged, report: dict[str, Any]) -> None:
+    numbers = report["numbers"]
+    interval = numbers["sharpe_interval"]
+    simulation = judged.band.headline
+    row.verdict = report["verdict"]["word"]
+    row.net_return = numbers["total_return"]
+    row.benchmark_return = numbers["benchmark"]["total_return"]
+    row.sharpe = numbers["sharpe"]
+    row.sharpe_low, row.sharpe_high = interval if interval else (None, None)
+    row.max_drawdown = numbers["max_drawdown"]
+    row.trade_count = numbers["trades"]
+    row.days = len(judged.daily)
+    row.first_at = _instant(int(simulation.time[0]))
+    row.last_at = _instant(int(simulation.time[-1] + simulation.bar_ns))
+    row.badges = report["badges"]
+
+
+def _count_trial(row: Backtest, judged: Judged) -> None:
+    shape = judged.shape
+    Trial.objects.update_or_create(
+        **_trial_key(row),
+        defaults={
+            "run": row.run,
+            "instrument": str(row.version.dataset.instrument),
+            "daily_sharpe": shape.ratio if shape else None,
+            "days": len(judged.daily),
+            "first_at": row.first_at,
+            "last_at": row.last_at,
+        },
+    )
+
+
+def _stored(row: Backtest, path: Path) -> StoredFile:
+    return store_file(path, workspace_id=row.workspace_id, name=path.name, media_type=PARQUET)
+
+
+def _write_equity(path: Path, judged: Judged) -> None:
+    simulation, band = judged.band.headline, judged.band
+    columns = {
+        "time": simulation.time,
+        "equity": simulation.equity,
+        "benchmark": judged.benchmark.equity,
+        "position": simulation.position,
+    }
+    if band.lowest is not None and band.highest is not None:
+        columns |= {"equity_min": band.lowest, "equity_max": band.highest}
+    pq.write_table(pa.table(columns), path, compression="zstd")
+
+
+def _write_trades(path: Path, simulation: Simulation) -> None:
+    columns = asdict(simulation.trades)
+    columns["reason"] = simulation.trades.reason_names
+    columns["return"] = columns.pop("return_")
+    columns["is_open"] = simulation.trades.is_open
+    pq.write_table(pa.table(columns), path, compression="zstd")
+
+
+def _instant(time_ns: int) -> datetime:
+    return datetime.fromtimestamp(time_ns / 1e9, timezone.utc)

@@ -1,0 +1,268 @@
+"""What a backtest report says: figures, verdict, badges and assumptions, as plain JSON."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from backtests.engine.band import Band
+from backtests.engine.ledger import Simulation
+from backtests.metrics.series import monthly_returns, worst_drawdowns, yearly_returns
+from backtests.metrics.summary import Summary
+from backtests.models import Backtest
+from backtests.robustness.bootstrap import sharpe_interval
+from backtests.robustness.costs import BreakEven, CostRow
+from backtests.robustness.sharpe import (
+    SharpeShape,
+    deflated_sharpe,
+    minimum_track_record,
+    probabilistic_sharpe,
+    standard_error,
+    variance_of_trials,
+)
+from backtests.robustness.verdict import Verdict
+from markets.candles.report import utc_text
+
+FEWEST_DAYS = 30
+FEW_TRADES = 100
+WITHHELD = (
+    "Withheld: the scores are too good to be believed. An editor has to explain the leak alarm "
+    "before a verdict is shown."
+)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Everything the report is made of. `trial_sharpes` are daily ratios of all known trials."""
+
+    band: Band
+    benchmark: Simulation
+    summary: Summary
+    benchmark_summary: Summary
+    rungs: dict[str, Summary]
+    verdict: Verdict
+    is_withheld: bool
+    daily: NDArray[np.float64]
+    shape: SharpeShape | None
+    trial_sharpes: list[float]
+    trials: int
+    costs: list[CostRow]
+    break_even: BreakEven
+    draws: int
+    seed: int
+
+
+def build_report(row: Backtest, judged: Judged) -> dict[str, Any]:
+    """{"numbers", "reasons", "verdict", "badges", "assumptions"}; equal runs give equal numbers."""
+    numbers, reasons = _numbers(judged)
+    return {
+        "numbers": numbers,
+        "reasons": reasons,
+        "verdict": _verdict(judged),
+        "badges": _badges(row, judged, numbers),
+        "assumptions": _assumptions(row, judged),
+    }
+
+
+def _numbers(judged: Judged) -> tuple[dict[str, Any], dict[str, str]]:
+    simulation = judged.band.headline
+    numbers: dict[str, Any] = dict(judged.summary.numbers)
+    reasons = dict(judged.summary.reasons)
+    interval = sharpe_interval(judged.daily, draws=judged.draws, seed=judged.seed)
+    numbers["sharpe_interval"] = [interval.low, interval.high] if interval else None
+    if interval is None:
+        reasons["sharpe_interval"] = "track_too_short"
+    selection, missing = _selection(judged)
+    numbers |= selection
+    reasons |= missing
+    months = monthly_returns(simulation)
+    numbers |= {
+        "benchmark": judged.benchmark_summary.numbers,
+        "rungs": {name: summary.numbers for name, summary in judged.rungs.items()},
+        "monthly": _month_table(months),
+        "drawdowns": [
+            {
+                "depth": stretch.depth,
+                "peak_at": utc_text(stretch.peak_at),
+                "trough_at": utc_text(stretch.trough_at),
+                "recovered_at": utc_text(stretch.recovered_at) if stretch.recovered_at else None,
+            }
+            for stretch in worst_drawdowns(simulation)
+        ],
+        "costs": [asdict(cost) for cost in judged.costs],
+        "break_even_bps": judged.break_even.bps,
+        "ambiguous_share": judged.band.ambiguous_share,
+        "final_equity_range": _final_range(judged.band),
+    }
+    if judged.break_even.bps is None:
+        reasons["break_even_bps"] = (
+            "loses_without_costs" if judged.break_even.word == "none" else "above_200_bps"
+        )
+    return numbers, reasons
+
+
+def _selection(judged: Judged) -> tuple[dict[str, Any], dict[str, str]]:
+    """What is left of the Sharpe ratio after length, shape and the number of trials."""
+    keys = ("sharpe_standard_error", "psr", "minimum_track_record_days", "deflated_sharpe")
+    base = {"trials_counted": judged.trials, "trials_variance": None}
+    shape = judged.shape
+    if shape is None or shape.periods < FEWEST_DAYS:
+        reason = "track_too_short" if shape else "zero_variance"
+        return base | dict.fromkeys(keys), dict.fromkeys(keys, reason)
+    variance = variance_of_trials(judged.trial_sharpes)
+    deflated = deflated_sharpe(shape, judged.trials, variance)
+    values = {
+        "sharpe_standard_error": standard_error(shape),
+        "psr": probabilistic_sharpe(shape),
+        "minimum_track_record_days": minimum_track_record(shape),
+        "deflated_sharpe": deflated.value,
+    }
+    reasons = {
+        "minimum_track_record_days": "sharpe_not_above_zero",
+        "deflated_sharpe": "undefined_for_this_shape",
+        "psr": "undefined_for_this_shape",
+        "sharpe_standard_error": "undefined_for_this_shape",
+    }
+    missing = {key: reasons[key] for key, value in values.items() if value is None}
+    return base | {"trials_variance": variance} | values, missing
+
+
+def _month_table(months: list[Any]) -> list[dict[str, Any]]:
+    totals = yearly_returns(months)
+    table = []
+    for year, total in totals.items():
+        of_year = {month.month: month.value for month in months if month.year == year}
+        table.append(
+            {"year": year, "months": [of_year.get(m) for m in range(1, 13)], "total": total}
+        )
+    return table
+
+
+def _final_range(band: Band) -> list[float] | None:
+    if band.lowest is None or band.highest is None:
+        return None
+    return [float(band.lowest[-1]), float(band.highest[-1])]
+
+
+def _verdict(judged: Judged) -> dict[str, Any]:
+    found = judged.verdict.to_json()
+    if judged.is_withheld:
+        return found | {"word": "withheld", "sentence": WITHHELD}
+    return found
+
+
+def _badges(row: Backtest, judged: Judged, numbers: dict[str, Any]) -> list[dict[str, str]]:
+    badges = []
+
+    def add(code: str, label: str) -> None:
+        badges.append({"code": code, "label": label})
+
+    if judged.is_withheld:
+        add("leak_alarm", "Leak alarm")
+    if row.version.is_synthetic:
+        add("synthetic", "Synthetic data")
+    costs = row.spec.costs
+    if not (costs.maker_bps or costs.taker_bps or costs.slippage_bps):
+        add("costs_off", "Costs off")
+    if numbers["trades"] < FEW_TRADES:
+        add("few_trades", f"{numbers['trades']} trades, fewer than {FEW_TRADES}")
+    needed = numbers["minimum_track_record_days"]
+    if needed is None or needed > len(judged.daily):
+        add("not_significant", "Not significant")
+    interval = numbers["sharpe_interval"]
+    if interval and interval[0] <= 0 <= interval[1]:
+        add("includes_zero", "Sharpe interval includes 0")
+    if numbers["ambiguous_bars"]:
+        add("ambiguous", f"{numbers['ambiguous_bars']} ambiguous bars")
+    causality = row.run.causality
+    passed = "passed" if causality.get("passed") else "failed" if causality else "not run"
+    add(f"causality_{passed.replace(' ', '_')}", f"Causality {passed}")
+    openings = row.run.experiment.holdout_openings
+    if openings:
+        add("holdout_opened", f"Hold-out opened {openings} times")
+    else:
+        add("holdout_sealed", "Hold-out sealed")
+    return badges
+
+
+def _assumptions(row: Backtest, judged: Judged) -> list[dict[str, Any]]:
+    spec, run = row.spec, row.run
+    model = run.experiment.model_spec
+    instrument = row.version.dataset.instrument
+    side = spec.policy.side
+    if side == "auto":
+        side = "long_only" if instrument.kind == "spot" else "long_short"
+    short = side in ("long_short", "short_only")
+    lines: list[tuple[str, str, str]] = [
+        ("Fills", "A decision at the close of a bar fills at the open of the next.", ""),
+        (
+            "Costs",
+            f"Taker {spec.costs.taker_bps:g} bps, maker {spec.costs.maker_bps:g} bps, "
+            f"slippage {spec.costs.slippage_bps:g} bps per market fill.",
+            "",
+        ),
+        ("Position", _sizing_words(spec), ""),
+        ("Side", side.replace("_", " "), ""),
+        ("Entry threshold", _threshold_words(row), ""),
+        ("Hold", _hold_words(row, model.windows.horizon_bars), ""),
+        ("Stop and take-profit", _risk_words(spec), ""),
+        (
+            "Stop and target in one bar",
+            spec.fills.both_touched.replace("_", " "),
+            "" if spec.fills.both_touched == "stop_first" else "parity",
+        ),
+        (
+            "Gap through the target",
+            f"filled at the {spec.fills.take_profit_gap}",
+            "" if spec.fills.take_profit_gap == "limit" else "parity",
+        ),
+        ("Funding", "Not modelled in this backtest.", "warn" if instrument.kind == "perpetual" else ""),
+        ("Year", "365 days; the Sharpe ratio is that of daily UTC equity × √365, risk-free 0.", ""),
+        (
+            "Rungs",
+            f"The verdict compares with the best of {judged.verdict.rungs} rungs and with buy and hold, "
+            f"by {judged.verdict.draws} paired block-bootstrap draws.",
+            "",
+        ),
+        (
+            "Splits",
+            f"{model.evaluation.scheme}, embargo {model.evaluation.embargo_bars} bars, "
+            f"hold-out {model.evaluation.holdout_fraction:.0%} sealed.",
+            "",
+        ),
+    ]
+    if short and instrument.kind == "spot":
+        lines.append(("Borrowing", "Short positions on spot are simulated without borrowing cost.", "warn"))
+    open_trades = judged.summary.numbers.get("open_trades")
+    if open_trades:
+        lines.append(("Open position", "Marked at the last close, not closed; no part of trade statistics.", "warn"))
+    return [{"label": label, "value": value, "emphasis": emphasis} for label, value, emphasis in lines]
+
+
+def _sizing_words(spec: Any) -> str:
+    if spec.sizing.mode == "fixed_quantity":
+        return f"{spec.sizing.quantity:g} base units per position."
+    return f"{spec.sizing.fraction:.0%} of equity per position, no leverage."
+
+
+def _threshold_words(row: Backtest) -> str:
+    if row.spec.policy.threshold == "auto":
+        return "The 0.90 quantile of |score| on the calibration slice of each fold."
+    return f"|score| of at least {row.spec.policy.threshold:g}."
+
+
+def _hold_words(row: Backtest, horizon_bars: int) -> str:
+    held = row.spec.policy.hold_bars
+    return f"{horizon_bars if held is None else held} decisions."
+
+
+def _risk_words(spec: Any) -> str:
+    parts = []
+    if spec.risk.stop_pct is not None:
+        parts.append(f"stop {spec.risk.stop_pct:.2%} from the fill")
+    if spec.risk.take_profit_pct is not None:
+        parts.append(f"take-profit {spec.risk.take_profit_pct:.2%} from the fill")
+    return ", ".join(parts) or "none"
