@@ -2,7 +2,8 @@
 
 Figures are plain JSON data with lists, no colours: the page gives a trace its colour by the role
 in `meta` (accent, up, down, muted, series-3 …), so a theme switch needs no new figure.
-`layout.meta.summary` is the sentence that stands beside the chart.
+`layout.meta` has the `title` for the heading above the chart and the `summary`, one sentence that
+stands beside it.
 """
 
 from __future__ import annotations
@@ -149,17 +150,16 @@ def stacked_layout(
     gap = 0.06 if len(panels) > 1 else 0.0
     unit = (1.0 - gap * (len(panels) - 1)) / sum(shares)
     layout: Figure = {
-        "title": {"text": title},
         "hovermode": "x unified",
         "showlegend": True,
-        "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
-        "margin": {"l": 64, "r": 16, "t": 64, "b": 40},
+        "legend": {"orientation": "h", "y": 1, "yanchor": "bottom", "x": 0},
+        "margin": {"l": 64, "r": 16, "t": 24, "b": 40},
         "xaxis": {
             "type": "date",
             "title": {"text": "Time (UTC)"},
             "anchor": "y" if len(panels) == 1 else f"y{len(panels)}",
         },
-        "meta": {"summary": summary},
+        "meta": {"title": title, "summary": summary},
     }
     top = 1.0
     for place, (panel, share) in enumerate(zip(panels, shares, strict=True)):

@@ -112,7 +112,7 @@ def predictions_figure(
         trace(values["realised_volatility"], "Realised volatility", "y4", "muted", "dash"),
     ]
     price = f"Price ({price_unit})" if price_unit else "Price"
-    panels = [price, "Action (−1 to 1)", "Confidence (0 to 1)", "Volatility (per bar)"]
+    panels = [price, "Score, −1 to 1", "Confidence", "σ per bar"]
     layout = stacked_layout(title, panels, _prediction_summary(times, values), shares=(3, 2, 1, 2))
     firsts = np.flatnonzero(np.diff(fold, prepend=fold[:1] - 1))
     starts = utc_times(times[firsts])
