@@ -46,8 +46,10 @@ class Command(BaseCommand):
         )
         self._claim(machine)
         watch_signals(machine)
-        failure = self._run(machine, as_json=options["json"])
-        machine.stop()
+        try:
+            failure = self._run(machine, as_json=options["json"])
+        finally:
+            machine.stop()
         if failure:
             self._refuse(failure, EXIT_FAILED)
         self._say("everything is stopped")
