@@ -67,17 +67,23 @@ class HeadCase:
     details: dict[str, object] = field(default_factory=dict)
 
 
-def score_heads(predictions: Columns, scoring: Scoring) -> dict[str, Scores]:
+def score_heads(
+    predictions: Columns, scoring: Scoring, *, side: Floats | None = None
+) -> dict[str, Scores]:
     """Score each head of a prediction table (columns of the prediction set; rows in time order).
 
     Answers JSON data {head: {metric: {"value", "interval"?, "reason"?, …}}}. Heads whose columns
     are missing are left out; rows with an unknown label or a NaN prediction are left out and
-    counted. Below 200 rows, or with one class only, a value is None with its reason.
+    counted. Below 200 rows, or with one class only, a value is None with its reason. Confidence is
+    about a trade: a table without an action is scored on `side` [n], the action of another table
+    (that of the model for the prior rung), and without either has no confidence score.
     """
+    if side is not None:
+        predictions = {"side": side, **predictions}
     scores: dict[str, Scores] = {}
     with _one_blas_thread():
         for head in HEADS:
-            if _has_head(predictions, head):
+            if _has_head(predictions, head) and (head != "confidence" or _has_side(predictions)):
                 rows = scorable_rows(predictions, head)
                 scores[head] = _score_head(predictions, head, rows, scoring)
     return scores
@@ -382,6 +388,10 @@ def _beside(ours: Columns, rung: Columns) -> Columns:
 
 def _has_head(table: Columns, head: str) -> bool:
     return all(name in table for name in _PREDICTED[head])
+
+
+def _has_side(table: Columns) -> bool:
+    return "action" in table or "side" in table
 
 
 def _length(table: Columns) -> int:

@@ -161,6 +161,14 @@ def test_heads_without_columns_are_not_scored():
     assert "risk" not in score_heads(table, scoring(draws=0))
 
 
+def test_a_table_without_action_is_scored_on_the_given_side_or_has_no_confidence():
+    table = prediction_table(rows=400)
+    action = table.pop("action")
+    whole = score_heads(table | {"action": action}, scoring(draws=0))["confidence"]
+    assert score_heads(table, scoring(draws=0), side=action)["confidence"] == whole
+    assert "confidence" not in score_heads(table, scoring(draws=0))
+
+
 def test_priors_may_differ_from_row_to_row():
     table = prediction_table(rows=400)
     regime = np.tile([0.7, 0.1, 0.1, 0.1], (400, 1))
