@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,7 +56,7 @@ class Machine:
     def __init__(self, options: MachineOptions, say: Callable[[str], None]) -> None:
         self.options = options
         self.lock = UpLock(options.state)
-        self.supervisor = Supervisor(say, on_trouble=lambda names: self._tell(troubled=names))
+        self.supervisor = Supervisor(say, on_trouble=self._tell_trouble)
         self._say = say
         self._postgres: PostgresServer | None = None
         self._valkey: ValkeyServer | None = None
@@ -177,6 +178,10 @@ class Machine:
 
     def _log(self, name: str) -> Path:
         return self.options.state / "logs" / f"{name}.log"
+
+    def _tell_trouble(self, names: tuple[str, ...]) -> None:
+        with suppress(OSError):  # a full disk must not end the supervisor
+            self._tell(troubled=names)
 
     def _tell(self, *, is_ready: bool = False, troubled: tuple[str, ...] = ()) -> None:
         self._is_ready = is_ready or self._is_ready

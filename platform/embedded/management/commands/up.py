@@ -69,6 +69,8 @@ class Command(BaseCommand):
             )
         except CannotStart as error:
             self._refuse(str(error), EXIT_FAILED)
+        except OSError as error:
+            self._refuse(f"Cannot start: {error}", EXIT_FAILED)
 
     def _run(self, machine: Machine, *, as_json: bool) -> str:
         """Run until interrupted; the reason when it could not start."""
@@ -91,9 +93,10 @@ class Command(BaseCommand):
 
     def _say(self, text: str) -> None:
         line = f"{datetime.now(UTC):%H:%M:%S} {text}"
-        with open_log(settings.STATE / "logs" / "up.log") as log:
+        # A full disk, or a reader of our output that has gone, must not end the services.
+        with suppress(OSError), open_log(settings.STATE / "logs" / "up.log") as log:
             log.write(f"{line}\n".encode())
-        with suppress(OSError):  # whoever read our output may have gone; the services stay
+        with suppress(OSError):
             self._events.write(line)
             self._events.flush()
 
