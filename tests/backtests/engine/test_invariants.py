@@ -124,6 +124,23 @@ def test_a_short_into_a_doubling_is_liquidated_and_the_shortfall_shown():
     )
 
 
+LEAP = (300.0, 310.0, 290.0, 300.0)
+MOST = {"mode": "fixed_quantity", "quantity": 90}
+
+
+def test_a_gap_over_the_liquidation_level_wins_over_a_pending_exit():
+    candles = candles_of(FLAT, FLAT, LEAP, LEAP)
+    simulation = simulate(candles, [-1, 0, 0, 0], spec_of(sizing=MOST))
+    assert simulation.trades.reason_names == ["liquidation"]
+
+
+def test_a_gap_over_the_liquidation_level_wins_over_a_nearer_stop():
+    candles = candles_of(FLAT, FLAT, LEAP, LEAP)
+    spec = spec_of(sizing=MOST, risk={"stop_pct": 0.02})
+    simulation = simulate(candles, [-1, -1, -1, -1], spec)
+    assert simulation.trades.reason_names == ["liquidation"]
+
+
 def test_small_orders_are_rejected_and_counted():
     spec = spec_of(sizing={"min_notional": 20_000})
     simulation = simulate(candles_of(*[FLAT] * 4), [1, 1, 1, 1], spec)
