@@ -61,16 +61,23 @@ def make_server_folder(folder: Path) -> None:
 def prepare_state_folder(state: Path) -> None:
     """Make the state folder and see that the servers' account can reach inside it."""
     try:
+        _refuse_closed_way(state)
         state.mkdir(parents=True, exist_ok=True)
         if os.geteuid() == 0:
             state.chmod(0o711)
         (state / "logs").mkdir(mode=0o700, exist_ok=True)
+        _refuse_closed_way(state)  # the mask may have closed a folder made on the way
     except OSError as error:
         raise CannotStart(
             f"The state folder {state} cannot be used: {error.strerror}. "
             "Set OUTSAMPLE_STATE to a folder of yours."
         ) from error
-    closed = closed_folder_above(state / "inside", server_uid())
+
+
+def _refuse_closed_way(state: Path) -> None:
+    """A closed folder above is named and never opened: it is not ours."""
+    known = next(folder for folder in state.parents if folder.exists())
+    closed = closed_folder_above(known / "inside", server_uid())
     if closed is not None:
         raise CannotStart(
             f"The folder {closed} is closed to the account that runs Postgres (uid {server_uid()}), "

@@ -1,6 +1,7 @@
 """The embedded Postgres: trust authentication, one socket in a folder only its account can enter."""
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -16,7 +17,7 @@ from embedded.binaries import postgres_programs
 from embedded.errors import CannotStart
 from embedded.ownership import account_options, make_server_folder
 from embedded.processes import running_process, wait_until_nobody_works_in, works_in
-from embedded.service import Service, last_line
+from embedded.service import Service
 
 SOCKET_NAME = ".s.PGSQL.5432"
 LONGEST_SOCKET_BYTES = 107
@@ -31,6 +32,13 @@ def check_socket_length(socket: Path) -> None:
             f"The socket {socket} has a path of {length} bytes; at most {LONGEST_SOCKET_BYTES} work. "
             "Set OUTSAMPLE_STATE to a shorter folder."
         )
+
+
+def reason_in(output: str) -> str:
+    """The first line of a failed initdb that names an error; its last lines tell of tidying up."""
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    named = [line for line in lines if re.search(r"FATAL|PANIC|[Ee]rror|could not", line)]
+    return next(iter(named or lines[-1:]), "it wrote nothing")
 
 
 class PostgresServer(Service):
@@ -102,24 +110,26 @@ class PostgresServer(Service):
         unfinished = self.data.with_name(self.data.name + ".new")
         shutil.rmtree(unfinished, ignore_errors=True)
         make_server_folder(unfinished)
-        with self.log.open("ab") as log:
-            done = subprocess.run(
-                [
-                    str(programs / "initdb"),
-                    *("-D", str(unfinished), "-U", "postgres"),
-                    *("--auth=trust", "--encoding=UTF8", "--locale=C"),
-                    *("--no-sync", "--no-instructions"),
-                ],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                cwd="/",
-                env=ENVIRONMENT,
-                check=False,
-                **account_options(),
-            )
+        done = subprocess.run(
+            [
+                str(programs / "initdb"),
+                *("-D", str(unfinished), "-U", "postgres"),
+                *("--auth=trust", "--encoding=UTF8", "--locale=C"),
+                *("--no-sync", "--no-instructions"),
+            ],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            cwd="/",
+            env=ENVIRONMENT,
+            text=True,
+            check=False,
+            **account_options(),
+        )
+        with self.log.open("a") as log:
+            log.write(done.stdout)
         if done.returncode != 0:
-            raise CannotStart(f"initdb ended with {done.returncode}: {last_line(self.log)}")
+            raise CannotStart(f"The database cannot be made: {reason_in(done.stdout)}")
         unfinished.rename(self.data)
 
     def _clear_leftovers(self) -> None:

@@ -65,6 +65,7 @@ def test_state_folder_behind_a_closed_one_is_refused_and_nothing_is_opened(tmp_p
         prepare_state_folder(closed / "state")
 
     assert stat.S_IMODE(closed.stat().st_mode) == 0o700
+    assert list(closed.iterdir()) == []
 
 
 @as_user

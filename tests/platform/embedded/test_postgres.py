@@ -12,7 +12,7 @@ import pytest
 
 from embedded.errors import CannotStart
 from embedded.ownership import prepare_state_folder, server_uid
-from embedded.postgres import PostgresServer, wait_until_ready
+from embedded.postgres import PostgresServer, reason_in, wait_until_ready
 from embedded.services import stop
 
 
@@ -106,6 +106,7 @@ def test_running_server_is_adopted_by_the_next_supervisor(shared_postgres):
     assert second.is_alive() and second.is_ready()
 
 
+@pytest.mark.faults
 def test_adopted_server_stops_cleanly(postgres, state):
     second = PostgresServer(state)
     second.start()
@@ -116,6 +117,7 @@ def test_adopted_server_stops_cleanly(postgres, state):
     assert not postgres.is_alive()
 
 
+@pytest.mark.faults
 def test_killed_server_that_nobody_reaped_is_replaced_with_all_rows(postgres, state):
     postgres.make_database("outsample")
     with postgres.connect("outsample") as connection:
@@ -136,6 +138,7 @@ def test_killed_server_that_nobody_reaped_is_replaced_with_all_rows(postgres, st
     assert stop(second, within_s=20)
 
 
+@pytest.mark.faults
 def test_pid_file_of_a_stranger_does_not_block_the_start(postgres, state):
     stop(postgres, within_s=20)
     stranger = psutil.Process().pid
@@ -147,6 +150,7 @@ def test_pid_file_of_a_stranger_does_not_block_the_start(postgres, state):
     assert postgres.pid != stranger
 
 
+@pytest.mark.faults
 def test_interrupted_initdb_is_not_taken_for_a_cluster(state):
     (state / "pg18.new").mkdir()
     (state / "pg18.new" / "PG_VERSION").write_text("18\n")
@@ -175,3 +179,14 @@ def test_broken_cluster_is_told_with_the_servers_words(state):
 
     with pytest.raises(CannotStart, match=r"postgres ended with exit code 2 .*postgresql\.conf"):
         wait_until_ready(server, within_s=60)
+
+
+def test_failed_initdb_tells_the_error_and_not_its_tidying_up():
+    output = (
+        "creating configuration files ... ok\n"
+        "2026-01-01 [1] FATAL:  could not write file: No space left on device\n"
+        "child process exited with exit code 1\n"
+        "initdb: removing contents of data directory\n"
+    )
+
+    assert reason_in(output).endswith("No space left on device")

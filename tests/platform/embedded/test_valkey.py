@@ -40,6 +40,7 @@ def test_messages_survive_a_clean_stop(valkey):
     assert client(valkey).lrange("queue", 0, -1) == [b"one", b"two"]
 
 
+@pytest.mark.faults
 def test_killed_server_starts_again_over_its_old_socket(valkey):
     os.kill(valkey.pid, signal.SIGKILL)
     while valkey.is_alive():
