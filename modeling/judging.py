@@ -10,7 +10,7 @@ import numpy as np
 
 from modeling.evaluation.alarm import BlockScore, leak_alarm
 from modeling.evaluation.heads import HEADS, Priors, Scoring, judge_heads, score_heads
-from modeling.evaluation.table import PREDICTED, Table
+from modeling.evaluation.table import PREDICTED, Column, Table
 from modeling.specs import ModelSpec
 
 MODEL, LOGISTIC, PRIOR, PERSISTENCE = "model", "logistic", "prior", "persistence"
@@ -55,7 +55,9 @@ def judge(
     rungs = {name: _own_heads(table) for name, table in tables.items() if name != MODEL}
     verdict = judge_heads(tables[MODEL], rungs, scoring)
     plain = _scoring(tables, spec, effective, draws=0)
-    scores = {name: score_heads(table, plain) for name, table in rungs.items()}
+    scores = {
+        name: score_heads(table, plain, side=_side_of(name, tables)) for name, table in rungs.items()
+    }
     failed_rungs = {
         name: "; ".join(text for fold in folds for text in fold.state["notes"].get(name, []))
         for name in rungs
@@ -85,9 +87,16 @@ def fold_metrics(tables: Mapping[str, Table], spec: ModelSpec, effective: float)
     """Scores of one fold by rung, without intervals."""
     scoring = _scoring(tables, spec, effective, draws=0)
     return {
-        name: score_heads(table if name == MODEL else _own_heads(table), scoring)
+        name: score_heads(
+            table if name == MODEL else _own_heads(table), scoring, side=_side_of(name, tables)
+        )
         for name, table in tables.items()
     }
+
+
+def _side_of(name: str, tables: Mapping[str, Table]) -> Column | None:
+    """The side whose trades a confidence is about: a rung's own, for the prior ours."""
+    return tables[MODEL]["action"] if name == PRIOR else None
 
 
 def _scoring(
