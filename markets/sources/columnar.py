@@ -38,7 +38,7 @@ def read_parquet(path: Path, sent_name: str, spec: ImportSpec) -> RawCandles:
             _check_types(file.schema_arrow, layout, gatherer.roles)
             for batch in _batches(file, gatherer):
                 gatherer.add(batch)
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise InvalidCandles("damaged_file", DAMAGED) from error
     settings: dict[str, str | int] = {
         "file_name": sent_name,

@@ -30,7 +30,7 @@ from markets.sources.layout import (
     layout_of_header,
     layout_without_header,
 )
-from markets.sources.table import Batch, Gatherer, unique_texts
+from markets.sources.table import Batch, Gatherer, check_rows, unique_texts
 from markets.sources.times import Kind, TimePiece, check_kind, parse_time, piece_of_strings
 from markets.specs import REQUIRED_COLUMNS, ImportSpec
 
@@ -87,6 +87,8 @@ def read_text(path: Path, sent_name: str, spec: ImportSpec, *, packed: bool) -> 
         if rows:
             gatherer.add(_read_rows(rows, line, head, gatherer.roles))
         lines_before += chunk.count(b"\n")
+        # Blank lines are no rows, but two gigabytes of them would keep a worker busy for minutes.
+        check_rows(lines_before // 2)
         bytes_before += len(chunk)
         returns += chunk.count(b"\r\n")
     settings: dict[str, str | int] = {

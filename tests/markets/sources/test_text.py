@@ -243,3 +243,8 @@ def test_lone_carriage_return_is_no_line_end(tmp_path):
 def test_too_many_rows_are_refused(tmp_path, monkeypatch):
     monkeypatch.setattr("markets.sources.table.MAX_ROWS", 5)
     assert refusal(tmp_path, text_of(plain_rows(6))).code == "too_large"
+
+
+def test_endless_blank_lines_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("markets.sources.table.MAX_ROWS", 10)
+    assert refusal(tmp_path, text_of(plain_rows()) + "\n" * 30).code == "too_large"
