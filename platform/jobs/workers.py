@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import ctypes
 import logging
+import mmap
 import os
 import socket
 import threading
 import uuid
 from collections.abc import Callable
 from functools import partial
-from multiprocessing.sharedctypes import RawValue
 from typing import Any
 
 from celery import signals
@@ -27,7 +26,7 @@ SEEN_EVERY_S = 10.0
 # Made before the fork, so that all children of one worker share them. A plain shared byte instead
 # of an Event: an Event's lock could be left held for ever by a child that is killed inside it.
 WORKER_ID = uuid.uuid4()
-_draining = RawValue(ctypes.c_bool, False)
+_draining = mmap.mmap(-1, 1)
 
 
 def claimant() -> Claimant:
@@ -35,11 +34,11 @@ def claimant() -> Claimant:
 
 
 def is_draining() -> bool:
-    return bool(_draining.value)
+    return _draining[0] == 1
 
 
 def set_draining(value: bool = True) -> None:
-    _draining.value = value
+    _draining[0] = int(value)
 
 
 def connect_signals() -> None:
