@@ -51,11 +51,11 @@ def test_thinning_keeps_ends_extremes_and_the_maximum_drawdown(walk):
     assert drawdown_of(kept) == drawdown_of(walk)
 
 
-def test_a_fall_inside_one_bucket_survives():
-    values = np.full(10_000, 100.0)
-    values[5001:5004] = (10, 150, 90)
-    values[5000] = 160
-    assert drawdown_of(values[thinned(values, 100)]) == drawdown_of(values)
+def test_a_fall_between_the_extremes_of_one_bucket_survives():
+    values = np.full(10_000, 99.0)
+    values[:5050] = 20
+    values[5050:5052] = (100, 50)
+    assert drawdown_of(values[thinned(values, 100)]) == drawdown_of(values) == -0.5
 
 
 def test_a_short_run_is_shown_whole():

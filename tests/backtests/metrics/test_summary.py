@@ -86,6 +86,14 @@ def test_fees_are_a_share_of_wins_before_costs():
     assert numbers["fees_share"] == pytest.approx(0.21 / 10)
 
 
+def test_slippage_is_a_share_of_wins_before_it_too():
+    bars = [(100, 100, 100, 100), (100, 110, 100, 110), (110, 110, 110, 110)]
+    spec = spec_of(fee_bps=0, slippage_bps=100)
+    numbers = summarize(simulate(candles_of(*bars), [1, 0, 0], spec)).numbers
+    assert numbers["slippage_cost"] == pytest.approx(10_000 / 101 * 2.1)
+    assert numbers["slippage_share"] == pytest.approx(2.1 / 10)
+
+
 def test_the_benchmark_against_itself_has_beta_one_and_no_excess():
     _, benchmark, _ = summary_of(20_000)
     numbers = summarize(benchmark, benchmark).numbers
