@@ -10,12 +10,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from markets.features.table import FeatureTable
 from modeling.network.size import coarse_bars, token_count
 from modeling.network.windows import WindowBatch
 
-NS_PER_DAY = 86_400 * 10**9
-NS_PER_SLOT = 300 * 10**9
-EPOCH_WEEKDAY = 3
+NS_PER_MINUTE = 60 * 10**9
+MINUTES_PER_DAY = 1440
+MINUTES_PER_SLOT = 5
+NS_PER_DAY = MINUTES_PER_DAY * NS_PER_MINUTE
+NS_PER_WEEK = 7 * NS_PER_DAY
+FIRST_MONDAY_NS = 4 * NS_PER_DAY
 SMALLEST_RETURN = 1e-6
 
 
@@ -60,7 +64,11 @@ class ResidentWindows:
         self._last_closed = {
             k: torch.from_numpy(bars.last_closed[k]).to(self.device) for k in self.scales if k > 1
         }
-        self._clock = _Clock.of(bars, self.scales, self.device)
+        self._minutes_per_bar = bars.bar_ns // NS_PER_MINUTE
+        # everything a close says, in one small number: the bar of the week, Monday's first being 0
+        into_week = (bars.close_time_ns - FIRST_MONDAY_NS) % NS_PER_WEEK
+        bar_of_week = (into_week // bars.bar_ns).astype(np.int16)
+        self._bar_of_week = torch.from_numpy(bar_of_week).to(self.device)
         self._log_volatility_z = torch.from_numpy(bars.log_volatility_z).to(self.device)
         tokens = token_count(context_bars, patch_bars)
         self._token_ends = torch.arange(1 - tokens, 1, device=self.device) * patch_bars
@@ -68,8 +76,8 @@ class ResidentWindows:
     @property
     def resident_bytes(self) -> int:
         """Bytes held for all windows together."""
-        tensors = [*self._rows.values(), *self._last_closed.values(), self._log_volatility_z]
-        tensors += [self._clock.slot, self._clock.weekday, *self._clock.phase.values()]
+        tensors = [*self._rows.values(), *self._last_closed.values()]
+        tensors += [self._bar_of_week, self._log_volatility_z]
         return sum(tensor.nbytes for tensor in tensors)
 
     def require(self, bars: NDArray[np.int64]) -> None:
@@ -91,13 +99,15 @@ class ResidentWindows:
             k: self._cut(k, last[bars].long(), coarse_bars(self.context_bars, k))
             for k, last in self._last_closed.items()
         }
-        ends = bars[:, None] + self._token_ends  # [B,K]
+        ends = self._bar_of_week[bars[:, None] + self._token_ends].long()  # [B,K]
+        minute = ends * self._minutes_per_bar
         return WindowBatch(
             base=self._cut(1, bars, self.context_bars),
             coarse=coarse,
-            phase={k: phase[bars].long() for k, phase in self._clock.phase.items()},
-            slot=self._clock.slot[ends].long(),
-            weekday=self._clock.weekday[ends].long(),
+            # coarse bars divide the UTC day, so their phase can be counted from Monday
+            phase={k: ends[:, -1] % k for k in coarse},
+            slot=minute % MINUTES_PER_DAY // MINUTES_PER_SLOT,
+            weekday=minute // MINUTES_PER_DAY,
             log_volatility_z=self._log_volatility_z[bars],
         )
 
@@ -109,26 +119,30 @@ class ResidentWindows:
         return view[last - (length - 1)].view(-1, length, width)
 
 
-@dataclass(frozen=True)
-class _Clock:
-    """What the close of each base bar says: slot and weekday [N], and phase {k: [N]}."""
+def bars_of_fold(
+    table: FeatureTable,
+    scaled: Mapping[int, NDArray[np.float32]],
+    *,
+    close: NDArray[np.float64],
+    bar_ns: int,
+    context_bars: int,
+    fit_bars: NDArray[np.int64],
+) -> ScaledBars:
+    """What the windows of one fold are cut from, for one instrument.
 
-    slot: Tensor
-    weekday: Tensor
-    phase: dict[int, Tensor]
-
-    @classmethod
-    def of(cls, bars: ScaledBars, scales: tuple[int, ...], device: torch.device) -> _Clock:
-        close = bars.close_time_ns
-        slot = (close % NS_PER_DAY // NS_PER_SLOT).astype(np.int16)
-        weekday = ((close // NS_PER_DAY + EPOCH_WEEKDAY) % 7).astype(np.uint8)
-        # coarse bars divide the UTC day, so counting from 1970 gives their place in it
-        phase = {k: (close // bars.bar_ns % k).astype(np.int16) for k in scales if k > 1}
-        return cls(
-            slot=torch.from_numpy(slot).to(device),
-            weekday=torch.from_numpy(weekday).to(device),
-            phase={k: torch.from_numpy(each).to(device) for k, each in phase.items()},
-        )
+    `scaled` {k: float32 [N_k,F]} are the features of `table` after the fold's scalers; `close` [N]
+    are spliced closes, `fit_bars` the base bars of the fit slice, which alone decide how window
+    volatility is standardised.
+    """
+    returns = np.full(len(close), np.nan)
+    returns[1:] = np.log(close[1:] / close[:-1])
+    return ScaledBars(
+        scaled=scaled,
+        last_closed={k: scale.last_closed for k, scale in table.scales.items() if k > 1},
+        close_time_ns=table.base.close_time,
+        bar_ns=bar_ns,
+        log_volatility_z=standardised(window_log_volatility(returns, context_bars), fit_bars),
+    )
 
 
 def window_log_volatility(returns: NDArray[np.float64], context_bars: int) -> NDArray[np.float64]:

@@ -16,7 +16,7 @@ from modeling.training.checkpoint import (
 )
 from modeling.training.fit import FoldTask
 from modeling.training.observer import EpochMetrics, StepMetrics
-from modeling.training.resident import NS_PER_DAY, ResidentWindows, ScaledBars
+from modeling.training.resident import FIRST_MONDAY_NS, ResidentWindows, ScaledBars
 from modeling.windows.targets import Labels, TargetScale
 
 BAR_NS = 300 * 10**9
@@ -28,7 +28,6 @@ PROVENANCE = Provenance(spec_sha256="5" * 64, dataset_sha256="d" * 64, seed=3)
 def bars_of_noise(bars: int = 400, *, features: int = FEATURES, seed: int = 0) -> ScaledBars:
     """Base bars from a Monday's midnight, and their bars of 3 and 6."""
     generator = np.random.default_rng(seed)
-    monday = 4 * NS_PER_DAY
     scaled, last_closed = {}, {}
     for k in (1, 3, 6):
         scaled[k] = generator.standard_normal((bars // k, features)).astype(np.float32)
@@ -38,7 +37,7 @@ def bars_of_noise(bars: int = 400, *, features: int = FEATURES, seed: int = 0) -
     return ScaledBars(
         scaled=scaled,
         last_closed=last_closed,
-        close_time_ns=monday + (np.arange(bars, dtype=np.int64) + 1) * BAR_NS,
+        close_time_ns=FIRST_MONDAY_NS + (np.arange(bars, dtype=np.int64) + 1) * BAR_NS,
         bar_ns=BAR_NS,
         log_volatility_z=generator.standard_normal(bars).astype(np.float32),
     )
