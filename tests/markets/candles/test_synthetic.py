@@ -5,6 +5,7 @@ import pytest
 
 from markets.candles.frame import NS_PER_MINUTE, candles_sha256
 from markets.candles.synthetic import planted_candles, planted_market, synthetic_candles
+from markets.features.compute import compute_features
 
 SEED_7_TWO_DAYS = "23d3871b4ba656e308f565c3e4ed1b48a23d6557177db8e4498ca71e04b8dae5"
 
@@ -91,3 +92,10 @@ def test_planted_candles_are_those_of_the_market():
 def test_coefficient_out_of_reach_is_refused():
     with pytest.raises(ValueError, match="out of reach"):
         planted_candles(bars=5000, information_coefficient=0.95, horizon_bars=12, seed=1)
+
+
+def test_planted_signal_is_the_registered_feature():
+    market = planted_market(bars=2000, information_coefficient=0.3, horizon_bars=12, seed=4)
+    table = compute_features(market.candles, ("volume_z_48",), (1,))
+    values = table.scales[1].values[0]
+    np.testing.assert_allclose(values, market.signal, rtol=1e-5, atol=1e-6)
