@@ -20,7 +20,7 @@ from jobs.events import record
 from jobs.exits import Exit
 from jobs.models import Job, JobAttempt, Worker
 from jobs.publishing import publish
-from jobs.statuses import BEAT, EventKind, ExitKind, JobStatus, Queue
+from jobs.statuses import EventKind, ExitKind, JobStatus, Queue
 from jobs.transitions import end_attempt, move, release_waiting
 from jobs.workers import beat_seen
 
@@ -122,8 +122,7 @@ def _due_for_publishing() -> list[uuid.UUID]:
 
 
 def _forget_workers() -> int:
-    old = Worker.objects.filter(seen_at__lt=Now() - WORKER_KEPT).exclude(queue=BEAT)
-    return old.delete()[0]
+    return Worker.objects.filter(seen_at__lt=Now() - WORKER_KEPT).delete()[0]
 
 
 def _delete_old_scratch() -> int:

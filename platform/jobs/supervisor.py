@@ -47,9 +47,11 @@ def supervise(job: Job, attempt: RunningAttempt, *, module: str) -> None:
     try:
         attempt.record_trainer(trainer.pid)
         Watch(attempt, trainer).until_exit()
+        trainer.end_group()
+        _close(attempt, trainer)
     finally:
         trainer.end_group()
-    _close(attempt, trainer)
+        trainer.close_pipe()
 
 
 class Trainer:
@@ -107,11 +109,13 @@ class Trainer:
         with suppress(BlockingIOError):
             while chunk := os.read(self._reader, 65536):
                 data += chunk
-        os.close(self._reader)
         try:
             return exit_from_json(json.loads(data)) if data else None
         except ValueError:
             return None
+
+    def close_pipe(self) -> None:
+        os.close(self._reader)
 
 
 def _peak_mib(usage: resource.struct_rusage) -> int:
