@@ -18,7 +18,9 @@ class Measure:
 MEASURES: dict[str, Measure] = {
     measure.key: measure
     for measure in (
-        Measure("total_return", "Net return", "signed", "Last equity / capital − 1, after all costs."),
+        Measure(
+            "total_return", "Net return", "signed", "Last equity / capital − 1, after all costs."
+        ),
         Measure(
             "excess_return",
             "Against buy and hold",
@@ -56,16 +58,32 @@ MEASURES: dict[str, Measure] = {
             "drawdown",
             "The deepest fall of equity below its earlier peak, as a negative fraction; capital counts as a peak.",
         ),
-        Measure("drawdown_days", "Longest drawdown", "days", "The longest time spent below a peak."),
+        Measure(
+            "drawdown_days", "Longest drawdown", "days", "The longest time spent below a peak."
+        ),
         Measure("calmar", "Calmar ratio", "ratio", "Yearly growth / depth of the max drawdown."),
         Measure("ulcer", "Ulcer index", "percent", "Root mean square of the drawdown."),
         Measure("var_95", "Daily value at risk", "signed", "The 5 % quantile of daily returns."),
-        Measure("cvar_95", "Expected shortfall", "signed", "Mean of the daily returns at or below that quantile."),
-        Measure("skew", "Skew", "ratio", "Third standardised moment of daily returns; 0 is symmetric."),
-        Measure("kurtosis", "Kurtosis", "ratio", "Fourth standardised moment of daily returns; 3 is normal."),
+        Measure(
+            "cvar_95",
+            "Expected shortfall",
+            "signed",
+            "Mean of the daily returns at or below that quantile.",
+        ),
+        Measure(
+            "skew", "Skew", "ratio", "Third standardised moment of daily returns; 0 is symmetric."
+        ),
+        Measure(
+            "kurtosis",
+            "Kurtosis",
+            "ratio",
+            "Fourth standardised moment of daily returns; 3 is normal.",
+        ),
         Measure("beta", "Beta", "ratio", "Slope of daily returns on those of buy and hold."),
         Measure("alpha", "Alpha", "signed", "Yearly mean return not explained by beta."),
-        Measure("correlation", "Correlation", "ratio", "Correlation of daily returns with buy and hold."),
+        Measure(
+            "correlation", "Correlation", "ratio", "Correlation of daily returns with buy and hold."
+        ),
         Measure("exposure", "Exposure", "percent", "Share of bars that end with an open position."),
         Measure("long_share", "Long", "percent", "Share of bars that end with a long position."),
         Measure("short_share", "Short", "percent", "Share of bars that end with a short position."),
@@ -75,8 +93,18 @@ MEASURES: dict[str, Measure] = {
             "ratio",
             "Traded value / mean equity, a year. 100 means equity was turned over a hundred times.",
         ),
-        Measure("position_changes", "Position changes", "ratio", "Sum of all changes of the target position."),
-        Measure("trades", "Closed trades", "count", "Trades from flat to flat; a position open at the end is left out."),
+        Measure(
+            "position_changes",
+            "Position changes",
+            "ratio",
+            "Sum of all changes of the target position.",
+        ),
+        Measure(
+            "trades",
+            "Closed trades",
+            "count",
+            "Trades from flat to flat; a position open at the end is left out.",
+        ),
         Measure(
             "win_rate",
             "Win rate",
@@ -92,9 +120,16 @@ MEASURES: dict[str, Measure] = {
         Measure("profit_factor", "Profit factor", "ratio", "Sum of wins / sum of losses."),
         Measure("payoff", "Payoff", "ratio", "Mean win / mean loss."),
         Measure("expectancy", "Mean trade", "money", "Mean profit or loss of a closed trade."),
-        Measure("expectancy_bps", "Mean trade", "bps", "Mean profit or loss of a closed trade, of its entry notional."),
+        Measure(
+            "expectancy_bps",
+            "Mean trade",
+            "bps",
+            "Mean profit or loss of a closed trade, of its entry notional.",
+        ),
         Measure("fees", "Fees", "money", "All fees paid."),
-        Measure("fees_share", "Fees of gross profit", "percent", "Fees / sum of wins before costs."),
+        Measure(
+            "fees_share", "Fees of gross profit", "percent", "Fees / sum of wins before costs."
+        ),
         Measure("funding", "Funding", "money", "Funding paid or received on perpetuals."),
         Measure(
             "slippage_cost",
@@ -102,17 +137,90 @@ MEASURES: dict[str, Measure] = {
             "money",
             "What market fills cost against the raw price of their bar.",
         ),
-        Measure("ambiguous_bars", "Ambiguous bars", "count", "Bars that touched both stop and target; the stop is taken."),
+        Measure(
+            "ambiguous_bars",
+            "Ambiguous bars",
+            "count",
+            "Bars that touched both stop and target; the stop is taken.",
+        ),
         Measure(
             "deflated_sharpe",
             "Deflated Sharpe",
             "percent",
             "Probability that the true Sharpe ratio is above what the best of so many trials reaches by luck.",
         ),
-        Measure("psr", "Probabilistic Sharpe", "percent", "Probability that the true Sharpe ratio is above zero."),
-        Measure("min_track_days", "Minimum track record", "days", "Days needed before the Sharpe ratio differs from 0 at 95 %."),
+        Measure(
+            "psr",
+            "Probabilistic Sharpe",
+            "percent",
+            "Probability that the true Sharpe ratio is above zero.",
+        ),
+        Measure(
+            "sharpe_standard_error",
+            "Sharpe standard error",
+            "ratio",
+            "Standard error of the yearly Sharpe ratio from length, skew and kurtosis of daily returns.",
+        ),
+        Measure(
+            "minimum_track_record_days",
+            "Minimum track record",
+            "days",
+            "Days needed before the Sharpe ratio differs from 0 at 95 %.",
+        ),
+        Measure(
+            "trials_counted",
+            "Trials",
+            "count",
+            "Every finished run and every further backtest of this workspace, counted by itself.",
+        ),
+        Measure(
+            "break_even_bps",
+            "Break-even cost",
+            "bps",
+            "Cost a side at which the net return becomes zero.",
+        ),
+        Measure(
+            "slippage_share",
+            "Slippage of gross profit",
+            "percent",
+            "Slippage / sum of wins before costs.",
+        ),
+        Measure(
+            "ambiguous_share",
+            "Ambiguous trades",
+            "percent",
+            "Trades with an ambiguous bar / all trades.",
+        ),
+        Measure("days", "Daily returns", "count", "Daily returns in the test period."),
     )
 }
 
 # The strip under the verdict, then the full table of the report.
-HEADLINE = ("total_return", "excess_return", "sharpe", "max_drawdown", "trades", "exposure", "turnover")
+HEADLINE = (
+    "total_return",
+    "excess_return",
+    "sharpe",
+    "max_drawdown",
+    "trades",
+    "exposure",
+    "turnover",
+)
+
+# Words for `reasons` of a null.
+REASONS = {
+    "track_too_short": "fewer than 30 daily returns",
+    "zero_variance": "the returns do not vary",
+    "too_few_trades": "fewer than 30 closed trades",
+    "no_trades": "no closed trade",
+    "one_sided": "only wins or only losses",
+    "no_losing_trade": "no losing trade",
+    "no_losing_day": "no losing day",
+    "no_drawdown": "no drawdown",
+    "no_benchmark": "no benchmark",
+    "no_gross_profit": "no profit before costs",
+    "not_modelled": "not modelled in this backtest",
+    "sharpe_not_above_zero": "the Sharpe ratio is not above zero",
+    "undefined_for_this_shape": "undefined for returns of this shape",
+    "loses_without_costs": "it loses even without costs",
+    "above_200_bps": "above 200 bp",
+}

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from artifacts.store import local_path
 from markets.charts import Figure
 from markets.reading import CandleRange, candles_in
+from modeling.evaluation.table import Table, read_predictions
 from modeling.models import PredictionSet, TrainingRun
-from modeling.reading import prediction_columns
 
 # Chart → (title, unit, logged name → words).
 CURVES: dict[str, tuple[str, str, dict[str, str]]] = {
@@ -49,15 +51,25 @@ def prediction_figure(row: PredictionSet, span: CandleRange) -> Figure:
     """Close, decisions, score with thresholds, confidence and volatility of one span."""
     from modeling.charts import predictions_figure
 
-    version = row.run.experiment.version
-    columns: dict[str, NDArray[np.generic]] = dict(prediction_columns(row, span))
-    columns.pop("instrument")
+    columns: dict[str, NDArray[np.generic]] = dict(_rows_in(row, span))
     opens = np.asarray(columns["open_at"], dtype=np.int64)
-    candles = candles_in(version, CandleRange(span.from_at, span.to_at))
-    columns["open_at"] = opens
+    candles = candles_in(row.run.experiment.version, CandleRange(span.from_at, span.to_at))
     columns["close"] = _at(candles.time, candles.close, opens)
     columns["threshold"] = _thresholds(row.folds, np.asarray(columns["fold"], dtype=np.int64))
     return predictions_figure(columns, bar_ns=candles.bar_ns, title=str(row.run))
+
+
+def _rows_in(row: PredictionSet, span: CandleRange) -> Table:
+    """The predictions whose bar opens in the span."""
+    table = read_predictions(local_path(row.file))
+    opens = table["open_at"]
+    start = np.searchsorted(opens, _ns(span.from_at)) if span.from_at else 0
+    stop = np.searchsorted(opens, _ns(span.to_at)) if span.to_at else len(opens)
+    return {name: values[start:stop] for name, values in table.items()}
+
+
+def _ns(instant: datetime) -> int:
+    return round(instant.timestamp() * 1e6) * 1000
 
 
 def _at(

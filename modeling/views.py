@@ -4,7 +4,7 @@ from typing import Any
 
 from django.contrib import messages
 from django.core.exceptions import BadRequest
-from django.db.models import Q, QuerySet
+from django.db.models import Prefetch, Q, QuerySet
 from django.http import FileResponse, Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import conditional_page, require_POST, require_safe
@@ -16,13 +16,19 @@ from jobs.models import Job
 from jobs.statuses import JobStatus
 from jobs.views import STOP_POLLING, live_context, log_lines
 from markets.chart_answers import chart_answer
+from markets.models import DatasetVersion
 from markets.reading import CandleRange, InvalidRange
 from modeling.charting import CURVES, curve_figure, newest_point, prediction_figure
 from modeling.measures import head_verdicts, ladder_cells, ladder_heads, rung_label, score_table
 from modeling.models import PredictionSet, TrainingRun
 from modeling.services import resume_run
 
-SORTS = {"created": "created_at", "status": "job__status", "seed": "seed", "experiment": "experiment__name"}
+SORTS = {
+    "created": "created_at",
+    "status": "job__status",
+    "seed": "seed",
+    "experiment": "experiment__name",
+}
 RESUMABLE = (JobStatus.CANCELLED, JobStatus.FAILED, JobStatus.ERRORED)
 POINTS_MAX = 2000
 
@@ -138,8 +144,9 @@ def predictions_file(request: HttpRequest, pk: int, set_pk: int) -> HttpResponse
 
 def visible_runs(request: HttpRequest) -> QuerySet[TrainingRun]:
     rows: QuerySet[TrainingRun] = TrainingRun.objects.visible_to(request.user)
+    versions = DatasetVersion.objects.select_related("dataset__instrument")
     return rows.select_related("job", "experiment").prefetch_related(
-        "experiment__versions__dataset__instrument"
+        Prefetch("experiment__versions", versions)
     )
 
 

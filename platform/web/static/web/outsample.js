@@ -204,7 +204,7 @@ document.getElementById("errors")?.focus();
 const presetData = document.getElementById("preset-values");
 if (presetData) {
   const values = JSON.parse(presetData.textContent);
-  const name = presetData.dataset.name || "the preset";
+  const name = document.querySelector("#experiment-form [name=preset]").value;
   const form = document.getElementById("experiment-form");
   const read = (input) => (input.type === "checkbox" ? input.checked : input.value);
   const write = (input, value) => { if (input.type === "checkbox") input.checked = value; else input.value = value; };

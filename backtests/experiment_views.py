@@ -1,0 +1,275 @@
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from django.contrib import messages
+from django.db.models import OuterRef, Prefetch, Q, QuerySet, Subquery
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
+
+from accounts import audit
+from accounts.editing import editing_membership, listing, new_key
+from backtests.forms import SECTIONS, ExperimentForm, preset_spec, shown_values, spec_of
+from backtests.models import Backtest
+from backtests.services import create_experiment, estimate, launch_experiment
+from backtests.specs import ExperimentSpec
+from jobs.errors import InvalidIdempotencyKey, JobConflict, QueueFull
+from markets.models import DatasetVersion
+from modeling.models import Experiment, TrainingRun, Trial
+from modeling.network.size import network_size
+from modeling.presets import PRESETS, PURPOSE
+from specs.declaration import InvalidSpec
+from specs.forms import changed_fields, declared_fields
+
+SORTS = {"name": "name", "preset": "preset", "runs": "run_count", "created": "created_at"}
+DEFAULT_PRESET = "tiny"
+
+
+@require_safe
+def experiment_list(request: HttpRequest) -> HttpResponse:
+    rows = visible_experiments(request).annotate(
+        latest_status=Subquery(
+            TrainingRun.objects.filter(experiment=OuterRef("pk"))
+            .order_by("-pk")
+            .values("job__status")[:1]
+        ),
+        best_pk=Subquery(
+            Backtest.objects.filter(run__experiment=OuterRef("pk"), is_own=True)
+            .exclude(sharpe=None)
+            .order_by("-sharpe")
+            .values("pk")[:1]
+        ),
+    )
+    if search := request.GET.get("q", "").strip()[:200]:
+        rows = rows.filter(Q(name__icontains=search) | Q(preset__icontains=search))
+    found = listing(request, rows, sorts=SORTS)
+    best = Backtest.objects.in_bulk([row.best_pk for row in found.page if row.best_pk])
+    for row in found.page:
+        row.best = best.get(row.best_pk)
+        row.parameters = parameters_of(row)
+    return render(request, "backtests/experiment_list.html", {"listing": found})
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+def experiment_new(request: HttpRequest) -> HttpResponse:
+    membership = editing_membership(request)
+    if request.method != "POST":
+        return render(
+            request, "backtests/experiment_new.html", form_context(request, *opened(request))
+        )
+    preset = request.POST.get("preset", "")
+    form = ExperimentForm(request.POST, user=request.user)
+    experiment = None
+    if form.is_valid() and form.spec is not None:
+        try:
+            experiment = create_experiment(
+                workspace=membership.workspace,
+                user=request.user,
+                name=form.cleaned_data["name"],
+                versions=[form.cleaned_data["datasets"]],
+                spec=form.spec,
+                preset=preset if preset in PRESETS else "",
+                notes=form.cleaned_data["notes"],
+            )
+        except InvalidSpec as error:
+            form.add_spec_errors(error)
+    if experiment is None:
+        context = form_context(request, form, preset if preset in PRESETS else DEFAULT_PRESET)
+        return render(request, "backtests/experiment_new.html", context, status=400)
+    if request.POST.get("action") == "launch":
+        return launched(request, experiment, request.POST.get("key", ""))
+    messages.success(
+        request, "The experiment is saved. It does not change any more; clone it to vary it."
+    )
+    return redirect("backtests:experiment_detail", experiment.pk)
+
+
+@require_POST
+def experiment_estimate(request: HttpRequest) -> HttpResponse:
+    """The cost panel and the split ribbon for what the form holds just now."""
+    form = ExperimentForm(request.POST, user=request.user)
+    context: dict[str, Any] = {"problems": []}
+    version = None
+    form.fields["name"].required = False
+    if form.is_valid() and isinstance(form.spec, ExperimentSpec):
+        version = form.cleaned_data["datasets"]
+        try:
+            context |= estimated(form.spec, version)
+        except InvalidSpec as error:
+            form.add_spec_errors(error)
+    context["problems"] = [
+        (form.fields[path].label if path in form.fields else "", texts)
+        for path, texts in form.errors.items()
+    ]
+    context["trials"] = Trial.objects.visible_to(request.user).count()
+    return render(request, "backtests/_cost.html", context)
+
+
+@require_safe
+def experiment_detail(request: HttpRequest, pk: int) -> HttpResponse:
+    experiment = fetched(request, pk)
+    runs = (
+        experiment.runs.select_related("job").prefetch_related("backtests").order_by("seed", "-pk")
+    )
+    spec = spec_of(experiment)
+    context = {
+        "experiment": experiment,
+        "version": experiment.version,
+        "runs": runs,
+        "rows": spec_rows(spec, experiment.preset),
+        "trials": Trial.objects.visible_to(request.user).count(),
+        "parameters": parameters_of(experiment),
+        "key": new_key(),
+    }
+    return render(request, "backtests/experiment_detail.html", context)
+
+
+@require_POST
+def experiment_launch(request: HttpRequest, pk: int) -> HttpResponse:
+    experiment = fetched(request, pk)
+    editing_membership(request)
+    return launched(request, experiment, request.POST.get("key", ""))
+
+
+def launched(request: HttpRequest, experiment: Experiment, key: str) -> HttpResponse:
+    """Queue the runs and go to the first; a refusal is said on the experiment's page."""
+    try:
+        runs = launch_experiment(experiment, user=request.user, idempotency_key=key)
+    except (JobConflict, QueueFull) as error:
+        messages.error(request, error.message)
+    except InvalidIdempotencyKey as error:
+        messages.error(request, str(error))
+    else:
+        audit.record(
+            "launch",
+            workspace=experiment.workspace,
+            user=request.user,
+            subject=experiment.name,
+            request=request,
+        )
+        return redirect("modeling:run_detail", runs[0].pk)
+    return redirect("backtests:experiment_detail", experiment.pk)
+
+
+def visible_experiments(request: HttpRequest) -> QuerySet[Experiment]:
+    versions = DatasetVersion.objects.select_related("dataset__instrument")
+    rows: QuerySet[Experiment] = Experiment.objects.visible_to(request.user).for_list()
+    return rows.prefetch_related(None).prefetch_related(Prefetch("versions", versions))
+
+
+def fetched(request: HttpRequest, pk: int) -> Experiment:
+    versions = DatasetVersion.objects.select_related("dataset__instrument")
+    rows = Experiment.objects.visible_to(request.user).select_related("workspace", "created_by")
+    experiment: Experiment = get_object_or_404(
+        rows.prefetch_related(Prefetch("versions", versions)), pk=pk
+    )
+    return experiment
+
+
+def opened(request: HttpRequest) -> tuple[ExperimentForm, str]:
+    """The form as it opens: a preset, or the experiment it is cloned from."""
+    named: dict[str, Any] = {"datasets": request.GET.get("version") or latest_version(request)}
+    if source_pk := request.GET.get("from", ""):
+        if not source_pk.isdigit() or len(source_pk) > 18:
+            raise Http404("there is no such experiment")
+        source = fetched(request, int(source_pk))
+        named |= {
+            "name": f"{source.name} (copy)"[:200],
+            "datasets": source.version.pk,
+            "notes": source.notes,
+        }
+        return ExperimentForm(
+            user=request.user, initial=spec_of(source), **named
+        ), source.preset or DEFAULT_PRESET
+    preset = request.GET.get("preset", DEFAULT_PRESET)
+    if preset not in PRESETS:
+        raise Http404("there is no such preset")
+    named["name"] = f"{preset.capitalize()} transformer"
+    return ExperimentForm(user=request.user, initial=preset_spec(preset), **named), preset
+
+
+def latest_version(request: HttpRequest) -> int | None:
+    rows = DatasetVersion.objects.visible_to(request.user).order_by("-pk")
+    return rows.values_list("pk", flat=True).first()
+
+
+def form_context(request: HttpRequest, form: ExperimentForm, preset: str) -> dict[str, Any]:
+    return {
+        "form": form,
+        "sections": form.named_sections(),
+        "preset": preset,
+        "presets": [(name, PURPOSE[name]) for name in PRESETS],
+        "preset_values": shown_values(preset_spec(preset)),
+        "has_version": latest_version(request) is not None,
+        "key": request.POST.get("key") or new_key(),
+    }
+
+
+def estimated(spec: ExperimentSpec, version: DatasetVersion) -> dict[str, Any]:
+    """The estimate, with its folds as parts of one calendar ribbon."""
+    found = estimate(spec, version)
+    first, last = version.first_at, version.last_at + version.bar
+    whole = (last - first).total_seconds()
+
+    def share(text: str) -> float:
+        return 100 * (datetime.fromisoformat(text) - first).total_seconds() / whole
+
+    ribbons = []
+    for fold in found["splits"]:
+        slices = fold["slices"]
+        train = share(slices["fit"]["from_at"]), share(slices["calibration"]["to_at"])
+        test = share(slices["test"]["from_at"]), share(slices["test"]["to_at"])
+        ribbons.append(
+            {
+                "number": fold["number"],
+                "train": (train[0], train[1] - train[0]),
+                "purge": (train[1], max(0.0, test[0] - train[1])),
+                "test": (test[0], test[1] - test[0]),
+                "slices": slices,
+                "purged": fold["purged"],
+                "embargoed": fold["embargoed"],
+            }
+        )
+    holdout = 100 * (found["holdout_at"] - first).total_seconds() / whole
+    return {
+        "estimate": found,
+        "ribbons": ribbons,
+        "holdout": (holdout, 100 - holdout),
+        "version": version,
+    }
+
+
+def parameters_of(experiment: Experiment) -> int:
+    spec = experiment.model_spec
+    size = network_size(
+        spec.network,
+        features=len(spec.features.names()),
+        context_bars=spec.windows.context_bars,
+        scales=spec.features.scales_for(experiment.version.dataset.timeframe_minutes),
+    )
+    return int(size["parameters"])
+
+
+def spec_rows(spec: ExperimentSpec, preset: str) -> list[dict[str, Any]]:
+    """Every setting with its label; what differs from the preset comes first."""
+    base = preset_spec(preset) if preset in PRESETS else ExperimentSpec()
+    changed = changed_fields(spec, base)
+    rows = []
+    for path, info in declared_fields(ExperimentSpec):
+        value: Any = spec
+        for part in path.split("."):
+            value = getattr(value, part)
+        extra = info.json_schema_extra if isinstance(info.json_schema_extra, dict) else {}
+        rows.append(
+            {
+                "section": SECTIONS[path.split(".")[0]][0],
+                "label": info.title,
+                "unit": extra.get("unit", ""),
+                "value": value,
+                "is_changed": path in changed,
+                "base": changed[path][1] if path in changed else None,
+            }
+        )
+    return sorted(rows, key=lambda row: not row["is_changed"])

@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from django import forms
+
+from accounts.models import User
+from backtests.specs import ExperimentSpec
+from markets.forms import dress
+from markets.models import DatasetVersion
+from modeling.models import Experiment
+from modeling.presets import PRESETS
+from specs.declaration import InvalidSpec
+from specs.forms import SpecForm
+
+# Sections of the form in the order of the path, with what they are for.
+SECTIONS = {
+    "data": ("Data", "Which part of the candles is used."),
+    "features": ("Features", "What the model sees of each bar."),
+    "windows": ("Windows", "How much history a sample has, and how far it looks ahead."),
+    "target": ("Targets", "What the five heads learn."),
+    "network": ("Model", "Shape of the transformer."),
+    "training": ("Training", "How it is fitted."),
+    "evaluation": ("Evaluation", "How it is split, purged and judged."),
+    "backtest": ("Backtest", "From predictions to an account after costs."),
+}
+
+
+class VersionField(forms.ModelChoiceField):
+    def label_from_instance(self, obj: DatasetVersion) -> str:  # type: ignore[override]  # the field's own rows
+        span = f"{obj.first_at:%Y-%m-%d} to {obj.last_at:%Y-%m-%d}"
+        synthetic = ", synthetic" if obj.is_synthetic else ""
+        return f"{obj} · {span} · {obj.rows:,} bars{synthetic}".replace(",", "\u2009", 1)
+
+
+class ExperimentForm(SpecForm):
+    """Name, candles, notes and every field of ExperimentSpec."""
+
+    def __init__(
+        self, data: Any = None, *, user: User, initial: ExperimentSpec | None = None, **named: Any
+    ) -> None:
+        super().__init__(ExperimentSpec, data, initial=initial)
+        self.initial.update(named)
+        versions = DatasetVersion.objects.visible_to(user).select_related("dataset")
+        self.fields["name"] = forms.CharField(
+            label="Name", max_length=200, help_text="As lists and reports show it."
+        )
+        self.fields["datasets"] = VersionField(
+            versions.order_by("-pk"),
+            label="Candles",
+            empty_label=None,
+            help_text="A sealed dataset version.",
+            error_messages={"invalid_choice": "this dataset version was not found; choose another"},
+        )
+        self.fields["notes"] = forms.CharField(
+            label="Notes", required=False, max_length=2000, widget=forms.Textarea(attrs={"rows": 2})
+        )
+        self.fields["spec_json"] = forms.CharField(
+            label="Spec as JSON",
+            required=False,
+            help_text="Filled in, it replaces all fields above.",
+            widget=forms.Textarea(attrs={"rows": 6, "spellcheck": "false"}),
+        )
+        dress(self)
+
+    def clean(self) -> dict[str, Any]:
+        text = self.data.get("spec_json", "").strip()
+        if not text:
+            return super().clean()
+        # The JSON is the spec: what the other inputs say about it no longer counts.
+        for path in [*self.errors]:
+            if path not in ("name", "datasets", "notes"):
+                del self.errors[path]
+        cleaned = forms.Form.clean(self) or {}
+        try:
+            self._parse(_only_spec(json.loads(text)))
+        except ValueError as error:
+            self.add_error("spec_json", f"expected JSON: {error}")
+        return cleaned
+
+    def add_spec_errors(self, error: InvalidSpec) -> None:
+        if self.data.get("spec_json", "").strip():
+            texts = [f"{path}: {text}" for path, text in error.fields.items()]
+            self.add_error("spec_json", texts)  # type: ignore[arg-type]  # a list of texts is allowed
+            return
+        super().add_spec_errors(error)
+
+    def named_sections(self) -> list[dict[str, Any]]:
+        """The spec's sections with the words of the page; the first is open."""
+        return [
+            {
+                "section": section,
+                "label": SECTIONS[section.key][0],
+                "help": SECTIONS[section.key][1],
+            }
+            for section in self.sections
+        ]
+
+
+def _only_spec(data: object) -> object:
+    if not isinstance(data, Mapping):
+        raise ValueError("found no object; expected {…}")
+    return data
+
+
+def preset_spec(name: str) -> ExperimentSpec:
+    """A preset as a whole experiment. Raises KeyError for an unknown name."""
+    preset = PRESETS[name]
+    return ExperimentSpec(**{part: getattr(preset, part) for part in type(preset).model_fields})
+
+
+def spec_of(experiment: Experiment) -> ExperimentSpec:
+    return ExperimentSpec.parse(experiment.spec)
+
+
+def shown_values(spec: ExperimentSpec) -> dict[str, Any]:
+    """What every input of the form shows for a spec, as the script compares it."""
+    values = {}
+    form = SpecForm(ExperimentSpec, initial=spec)
+    for bound in form:
+        value = bound.value()
+        if isinstance(bound.field, forms.BooleanField):
+            values[bound.html_name] = bool(value)
+        else:
+            values[bound.html_name] = bound.field.widget.format_value(value) or ""
+            if isinstance(values[bound.html_name], list):  # a select's value comes as a list
+                values[bound.html_name] = values[bound.html_name][0]
+    return values

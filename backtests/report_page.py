@@ -1,0 +1,213 @@
+"""A stored report and its files as the rows of a page; nothing is computed here that the report has."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from datetime import datetime, timezone
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from artifacts.models import StoredFile
+from artifacts.store import local_path
+from backtests.measures import HEADLINE, MEASURES, REASONS
+from backtests.models import Backtest
+from markets.charts import Figure
+from markets.reading import CandleRange
+from modeling.measures import rung_label
+
+Json = dict[str, Any]  # Any: stored JSON
+MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+# The darkest shade of the month table stands for this return, in percent of the colour.
+DEEPEST_SHADE, DEEPEST_RETURN = 45, 0.10
+RUNG_KEYS = ("total_return", "sharpe", "max_drawdown", "trades", "exposure", "turnover")
+TRADE_COLUMNS = (
+    "side",
+    "entry_time",
+    "entry_price",
+    "exit_time",
+    "exit_price",
+    "quantity",
+    "pnl",
+    "return",
+    "fees",
+    "bars_held",
+    "reason",
+    "ambiguous",
+    "adverse",
+    "favourable",
+)
+
+
+def verdict_words(report: Json) -> Json:
+    """The verdict with its two comparisons in the words of the page."""
+    verdict = report.get("verdict", {})
+    against = verdict.get("against_best", {})
+    return {
+        "word": verdict.get("word", ""),
+        "sentence": verdict.get("sentence", ""),
+        "against": rung_label(verdict.get("best_rung", "")).lower(),
+        "rungs": verdict.get("rungs"),
+        "low": against.get("low"),
+        "high": against.get("high"),
+        "comparisons": [
+            {**found, "label": rung_label(found["rung"])}
+            for found in verdict.get("comparisons", [])
+        ],
+    }
+
+
+def measure_rows(report: Json, keys: tuple[str, ...] | None = None) -> list[Json]:
+    """Measures with value, benchmark value and the reason of a null, in their declared order."""
+    numbers, reasons = report.get("numbers", {}), report.get("reasons", {})
+    benchmark = numbers.get("benchmark", {})
+    return [
+        {
+            "measure": MEASURES[key],
+            "value": numbers.get(key),
+            "benchmark": benchmark.get(key),
+            "reason": REASONS.get(reasons.get(key, ""), reasons.get(key, "").replace("_", " ")),
+        }
+        for key in (keys or MEASURES)
+        if key in numbers
+    ]
+
+
+def headline(report: Json) -> list[Json]:
+    return measure_rows(report, HEADLINE)
+
+
+def rung_rows(report: Json) -> list[Json]:
+    """This model first, then every rung, with the same few measures."""
+    numbers = report.get("numbers", {})
+    named = {"model": numbers, **numbers.get("rungs", {})}
+    words = {found["rung"]: found for found in report.get("verdict", {}).get("comparisons", [])}
+    return [
+        {
+            "label": rung_label(name),
+            "cells": [{"measure": MEASURES[key], "value": found.get(key)} for key in RUNG_KEYS],
+            "comparison": words.get(name),
+        }
+        for name, found in named.items()
+    ]
+
+
+def rung_heads() -> list[Any]:  # Any: Measure
+    return [MEASURES[key] for key in RUNG_KEYS]
+
+
+def month_rows(report: Json) -> list[Json]:
+    """The month table with a shade for each cell, so that depth shows beside sign and number."""
+    rows = []
+    for year in report.get("numbers", {}).get("monthly", []):
+        cells = [_shaded(value) for value in year["months"]]
+        rows.append({"year": year["year"], "cells": cells, "total": _shaded(year["total"])})
+    return rows
+
+
+def _shaded(value: float | None) -> Json:
+    if value is None:
+        return {"value": None, "class": "", "depth": 0}
+    depth = round(min(1.0, abs(value) / DEEPEST_RETURN) * DEEPEST_SHADE)
+    return {
+        "value": value,
+        "class": "gain" if value > 0 else "loss" if value < 0 else "",
+        "depth": depth,
+    }
+
+
+def equity_chart(row: Backtest, span: CandleRange) -> Figure:
+    from backtests.charts import equity_figure
+
+    columns = _within(_columns(row.equity), span)
+    band = None
+    if "equity_min" in columns:
+        band = (columns["equity_min"], columns["equity_max"])
+    return equity_figure(columns["time"], columns["equity"], columns["benchmark"], band)
+
+
+def drawdown_chart(row: Backtest) -> Figure:
+    """Of the whole track: a part of it would not know its earlier peak."""
+    from backtests.charts import drawdown_figure
+
+    columns = _columns(row.equity)
+    times, capital = columns["time"], row.spec.capital
+    bar_ns = int(np.diff(times).min()) if len(times) > 1 else 1
+    return drawdown_figure(
+        np.concatenate([[times[0] - bar_ns], times]),
+        np.concatenate([[capital], columns["equity"]]),
+        np.concatenate([[capital], columns["benchmark"]]),
+    )
+
+
+def trade_rows(row: Backtest) -> list[Json]:
+    """Every trade with its times as instants; one that is open at the end has no exit."""
+    columns = _columns(row.trades)
+    names = [*TRADE_COLUMNS, "is_open"]
+    rows = []
+    for values in zip(*(columns[name].tolist() for name in names), strict=True):
+        trade = dict(zip(names, values, strict=True))
+        trade["entry_at"] = _instant(trade["entry_time"])
+        trade["exit_at"] = None if trade["is_open"] else _instant(trade["exit_time"])
+        rows.append(trade)
+    return rows
+
+
+class Echo:
+    """A file that hands back what is written to it, line by line."""
+
+    def write(self, text: str) -> str:
+        return text
+
+
+def trades_csv(row: Backtest) -> Iterator[str]:
+    """The trade table as CSV; times are ISO 8601 in UTC."""
+    writer = csv.writer(Echo())
+    yield writer.writerow(TRADE_COLUMNS)
+    for trade in trade_rows(row):
+        trade["entry_time"] = f"{trade['entry_at']:%Y-%m-%dT%H:%M:%SZ}"
+        trade["exit_time"] = f"{trade['exit_at']:%Y-%m-%dT%H:%M:%SZ}" if trade["exit_at"] else ""
+        yield writer.writerow([trade[name] for name in TRADE_COLUMNS])
+
+
+def report_json(row: Backtest) -> Json:
+    """The report as a document: `numbers` as stored, ids and times outside of it."""
+    return {
+        "id": row.pk,
+        "name": row.name,
+        "run": row.run_id,
+        "dataset": row.version.dataset_id,
+        "version": row.version.number,
+        "data_sha256": row.version.sha256,
+        "spec": row.spec.to_json(),
+        "spec_sha256": row.spec_sha256,
+        "seed": row.run.seed,
+        "code_version": row.run.code_version,
+        **row.report,
+    }
+
+
+def _columns(stored: StoredFile | None) -> dict[str, Any]:  # Any: arrays of several types
+    if stored is None:
+        raise FileNotFoundError("the backtest has no such file")
+    table = pq.read_table(local_path(stored))
+    return {name: table[name].to_numpy() for name in table.column_names}
+
+
+def _within(columns: dict[str, Any], span: CandleRange) -> dict[str, Any]:
+    times = columns["time"]
+    start = np.searchsorted(times, _ns(span.from_at)) if span.from_at else 0
+    stop = np.searchsorted(times, _ns(span.to_at)) if span.to_at else len(times)
+    if stop <= start:
+        return columns
+    return {name: values[start:stop] for name, values in columns.items()}
+
+
+def _ns(instant: datetime) -> int:
+    return round(instant.timestamp() * 1e6) * 1000
+
+
+def _instant(time_ns: int) -> datetime:
+    return datetime.fromtimestamp(time_ns / 1e9, timezone.utc)

@@ -1,0 +1,20 @@
+from django.urls import path
+
+from backtests import experiment_views, views
+
+app_name = "backtests"
+urlpatterns = [
+    path("experiments/", experiment_views.experiment_list, name="experiment_list"),
+    path("experiments/new/", experiment_views.experiment_new, name="experiment_new"),
+    path("experiments/estimate/", experiment_views.experiment_estimate, name="experiment_estimate"),
+    path("experiments/<int:pk>/", experiment_views.experiment_detail, name="experiment_detail"),
+    path(
+        "experiments/<int:pk>/launch/", experiment_views.experiment_launch, name="experiment_launch"
+    ),
+    path("backtests/", views.backtest_list, name="backtest_list"),
+    path("backtests/<int:pk>/", views.backtest_detail, name="backtest_detail"),
+    path("backtests/<int:pk>/status/", views.backtest_status, name="backtest_status"),
+    path("backtests/<int:pk>/charts/<str:kind>/", views.backtest_chart, name="backtest_chart"),
+    path("backtests/<int:pk>/trades.csv", views.trades_file, name="trades_file"),
+    path("backtests/<int:pk>/report.json", views.report_file, name="report_file"),
+]

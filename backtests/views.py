@@ -1,0 +1,148 @@
+from __future__ import annotations
+
+from typing import Any
+
+from django.core.exceptions import BadRequest
+from django.core.paginator import InvalidPage, Paginator
+from django.db.models import Q
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse, StreamingHttpResponse
+from django.shortcuts import get_object_or_404, render
+from django.views.decorators.http import conditional_page, require_safe
+
+from accounts.editing import PER_PAGE, listing
+from backtests import report_page
+from backtests.models import Backtest
+from jobs.models import Job
+from jobs.statuses import JobStatus
+from jobs.views import STOP_POLLING, live_context
+from markets.chart_answers import chart_answer
+from markets.reading import CandleRange, InvalidRange
+
+SORTS = {
+    "name": "name",
+    "return": "net_return",
+    "sharpe": "sharpe",
+    "drawdown": "max_drawdown",
+    "trades": "trade_count",
+    "created": "created_at",
+}
+CHARTS = {"equity": "Equity after costs", "drawdown": "Below the peak"}
+TRADE_SORTS = ("entry_time", "return", "pnl", "bars_held")
+
+
+@require_safe
+def backtest_list(request: HttpRequest) -> HttpResponse:
+    rows = Backtest.objects.visible_to(request.user).for_list()
+    if search := request.GET.get("q", "").strip()[:200]:
+        rows = rows.filter(
+            Q(name__icontains=search) | Q(version__dataset__instrument__symbol__icontains=search)
+        )
+    context = {"listing": listing(request, rows, sorts=SORTS)}
+    return render(request, "backtests/backtest_list.html", context)
+
+
+@require_safe
+def backtest_detail(request: HttpRequest, pk: int) -> HttpResponse:
+    row = fetched(request, pk)
+    context = {**backtest_context(row), **live_context(row.job)}
+    if row.job.status == JobStatus.SUCCEEDED:
+        context |= report_context(row, request)
+    return render(request, "backtests/backtest_detail.html", context)
+
+
+@require_safe
+@conditional_page
+def backtest_status(request: HttpRequest, pk: int) -> HttpResponse:
+    row = fetched(request, pk)
+    status = STOP_POLLING if row.job.is_terminal else 200
+    context = {**backtest_context(row), **live_context(row.job)}
+    return render(request, "backtests/_backtest_live.html", context, status=status)
+
+
+@require_safe
+@conditional_page
+def backtest_chart(request: HttpRequest, pk: int, kind: str) -> HttpResponse:
+    row = fetched(request, pk)
+    if kind not in CHARTS:
+        raise Http404("there is no such chart")
+    try:
+        span = CandleRange.parse(request.GET)
+        chart = (
+            report_page.equity_chart(row, span)
+            if kind == "equity"
+            else report_page.drawdown_chart(row)
+        )
+    except InvalidRange as error:
+        raise BadRequest(f"{error.field}: {error}") from error
+    except FileNotFoundError:
+        raise Http404("this backtest has no equity yet") from None
+    return chart_answer(request, chart, title=f"{CHARTS[kind]}, {row.name}")
+
+
+@require_safe
+def trades_file(request: HttpRequest, pk: int) -> StreamingHttpResponse:
+    row = fetched(request, pk)
+    if row.trades is None:
+        raise Http404("this backtest has no trades yet")
+    response = StreamingHttpResponse(
+        report_page.trades_csv(row), content_type="text/csv; charset=utf-8"
+    )
+    response["Content-Disposition"] = f'attachment; filename="trades-{row.pk}.csv"'
+    return response
+
+
+@require_safe
+def report_file(request: HttpRequest, pk: int) -> JsonResponse:
+    row = fetched(request, pk)
+    if not row.report:
+        raise Http404("this backtest has no report yet")
+    response = JsonResponse(report_page.report_json(row), json_dumps_params={"allow_nan": False})
+    response["Content-Disposition"] = f'attachment; filename="report-{row.pk}.json"'
+    return response
+
+
+def fetched(request: HttpRequest, pk: int) -> Backtest:
+    rows = Backtest.objects.visible_to(request.user).select_related(
+        "version__dataset__instrument", "run__experiment", "equity", "trades"
+    )
+    row: Backtest = get_object_or_404(rows, pk=pk)
+    row.job = Job.objects.for_list().get(pk=row.job_id)
+    return row
+
+
+def backtest_context(row: Backtest) -> dict[str, Any]:
+    return {"backtest": row, "run": row.run, "version": row.version, "dataset": row.version.dataset}
+
+
+def report_context(row: Backtest, request: HttpRequest) -> dict[str, Any]:
+    report = row.report
+    return {
+        "report": report,
+        "numbers": report["numbers"],
+        "verdict": report_page.verdict_words(report),
+        "headline": report_page.headline(report),
+        "measures": report_page.measure_rows(report),
+        "months": report_page.MONTHS,
+        "month_rows": report_page.month_rows(report),
+        "rung_heads": report_page.rung_heads(),
+        "rung_rows": report_page.rung_rows(report),
+        "trades": trades_page(row, request),
+        "trade_sort": trade_sort(request),
+    }
+
+
+def trade_sort(request: HttpRequest) -> str:
+    wanted = request.GET.get("sort", "entry_time")
+    if wanted.removeprefix("-") not in TRADE_SORTS:
+        raise Http404(f"cannot sort by {wanted!r}")
+    return wanted
+
+
+def trades_page(row: Backtest, request: HttpRequest) -> Any:  # Any: a page of plain rows
+    rows = report_page.trade_rows(row) if row.trades else []
+    wanted = trade_sort(request)
+    rows.sort(key=lambda trade: trade[wanted.removeprefix("-")], reverse=wanted.startswith("-"))
+    try:
+        return Paginator(rows, PER_PAGE).page(request.GET.get("page", 1))
+    except InvalidPage:
+        raise Http404("there is no such page") from None
