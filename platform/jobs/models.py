@@ -147,7 +147,7 @@ class Job(WorkspaceRow):
     started_at = models.DateTimeField(null=True)
     ended_at = models.DateTimeField(null=True)
 
-    objects = JobQuerySet.as_manager()
+    objects = JobQuerySet.as_manager()  # type: ignore[misc]  # the stubs refuse a narrower manager
 
     class Meta:
         indexes = [

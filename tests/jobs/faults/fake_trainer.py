@@ -14,17 +14,15 @@ CHECKPOINT_STEPS = 10
 
 
 def main(attempt):
+    from django.db.models import Max
+
     from jobs import faults
     from jobs.errors import StopRequested
     from jobs.models import JobAttempt
     from jobs.statuses import EventKind
 
-    done = max(
-        JobAttempt.objects.filter(job=attempt.job_id, checkpoint_step__isnull=False).values_list(
-            "checkpoint_step", flat=True
-        ),
-        default=0,
-    )
+    rows = JobAttempt.objects.filter(job=attempt.job_id)
+    done = rows.aggregate(step=Max("checkpoint_step"))["step"] or 0
     if done:
         attempt.write(lambda: attempt.event(EventKind.RESUMED, step=done + 1))
     for step in range(done + 1, STEPS + 1):

@@ -27,8 +27,8 @@ def exit_kinds(job: Job) -> list[str]:
 
 
 def first_step_of_last_attempt(job: Job) -> int:
-    last = job.attempts.order_by("-number").first()
-    return int(last.log_lines.order_by("number").first().text.removeprefix("step "))
+    last = job.attempts.latest("number")
+    return int(last.log_lines.earliest("number").text.removeprefix("step "))
 
 
 class Sampler:

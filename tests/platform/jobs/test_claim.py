@@ -21,6 +21,7 @@ def test_claim_opens_one_attempt(make_job, claimant):
 
     lease = claim(job.pk, claimant)
 
+    assert lease is not None
     job.refresh_from_db()
     attempt = job.attempts.get()
     assert (job.status, attempt.number, attempt.lease_token) == ("running", 1, lease.token)

@@ -306,4 +306,4 @@ def test_queue_summary_counts_waiting_and_running(make_job, make_training, start
     assert (summary["data"].queued, summary["data"].running) == (1, 1)
     assert (summary["training"].queued, summary["training"].running) == (1, 0)
     assert summary["backtests"].oldest_queued_s is None
-    assert summary["data"].oldest_queued_s >= 0
+    assert summary["data"].oldest_queued_s is not None

@@ -10,7 +10,7 @@ from jobs.claim import Lease
 from jobs.errors import Fenced
 from jobs.exits import Exit
 from jobs.statuses import ExitKind
-from jobs.supervisor import Watch, exit_of_trainer
+from jobs.supervisor import Trainer, Watch, exit_of_trainer
 from jobs.trainer import exit_code
 
 
@@ -19,7 +19,7 @@ def attempt() -> RunningAttempt:
     return RunningAttempt(Lease(uuid.uuid4(), 1, uuid.uuid4(), 1))
 
 
-class Recorder:
+class Recorder(Trainer):
     """A trainer that only notes the signals it gets."""
 
     def __init__(self) -> None:
