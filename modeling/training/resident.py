@@ -10,7 +10,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from markets.features.table import FeatureTable
 from modeling.network.size import coarse_bars, token_count
 from modeling.network.windows import WindowBatch
 
@@ -117,32 +116,6 @@ class ResidentWindows:
         width = rows.shape[1]
         view = rows.as_strided((rows.shape[0] - length + 1, length * width), (width, 1))
         return view[last - (length - 1)].view(-1, length, width)
-
-
-def bars_of_fold(
-    table: FeatureTable,
-    scaled: Mapping[int, NDArray[np.float32]],
-    *,
-    close: NDArray[np.float64],
-    bar_ns: int,
-    context_bars: int,
-    fit_bars: NDArray[np.int64],
-) -> ScaledBars:
-    """What the windows of one fold are cut from, for one instrument.
-
-    `scaled` {k: float32 [N_k,F]} are the features of `table` after the fold's scalers; `close` [N]
-    are spliced closes, `fit_bars` the base bars of the fit slice, which alone decide how window
-    volatility is standardised.
-    """
-    returns = np.full(len(close), np.nan)
-    returns[1:] = np.log(close[1:] / close[:-1])
-    return ScaledBars(
-        scaled=scaled,
-        last_closed={k: scale.last_closed for k, scale in table.scales.items() if k > 1},
-        close_time_ns=table.base.close_time,
-        bar_ns=bar_ns,
-        log_volatility_z=standardised(window_log_volatility(returns, context_bars), fit_bars),
-    )
 
 
 def window_log_volatility(returns: NDArray[np.float64], context_bars: int) -> NDArray[np.float64]:
