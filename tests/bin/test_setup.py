@@ -8,31 +8,33 @@ SETUP = Path(__file__).resolve().parents[2] / "bin" / "setup"
 PYTHONS = ("python3", "python3.13", "python3.12", "python3.11")
 
 
-@pytest.fixture
-def run_setup(tmp_path):
+class RunSetup:
     """Runs bin/setup for a virtual environment that is not there, with stand-ins for programs."""
-    programs = tmp_path / "programs"
-    programs.mkdir()
 
-    def replace(name, script):
-        program = programs / name
+    def __init__(self, folder):
+        self.venv = folder / "venv"
+        self.programs = folder / "programs"
+        self.programs.mkdir()
+
+    def replace(self, name, script):
+        program = self.programs / name
         program.write_text(f"#!/bin/sh\n{script}\n")
         program.chmod(0o755)
 
-    def run():
+    def __call__(self):
+        path = f"{self.programs}{os.pathsep}{os.defpath}"
         return subprocess.run(
             [SETUP],
-            env={
-                "PATH": f"{programs}{os.pathsep}{os.defpath}",
-                "OUTSAMPLE_VENV": str(tmp_path / "venv"),
-            },
+            env={"PATH": path, "OUTSAMPLE_VENV": str(self.venv)},
             capture_output=True,
             text=True,
             timeout=60,
         )
 
-    run.replace = replace
-    return run
+
+@pytest.fixture
+def run_setup(tmp_path):
+    return RunSetup(tmp_path)
 
 
 def test_old_python_is_refused_in_one_line(run_setup):

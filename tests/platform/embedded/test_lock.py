@@ -38,6 +38,7 @@ def test_killed_holder_holds_nothing(tmp_path):
     )
     arguments = [sys.executable, "-c", program, str(tmp_path)]
     with subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout
         holder.stdout.readline()
         assert running_up(tmp_path) == RunningUp(1, "x")
         holder.kill()

@@ -33,21 +33,26 @@ def lines():
     return []
 
 
-@pytest.fixture
-def start(tmp_path, lines):
-    """Starts named commands under one supervisor; ends what is left of them."""
-    supervisor = Supervisor(lines.append, first_delay_s=0.01)
-    made = []
+class Starter:
+    """Starts named commands under one supervisor."""
 
-    def begin(name, command, kind=Service):
-        service = kind(name, command, tmp_path / f"{name}.log")
-        made.append(service)
-        supervisor.start(service)
+    def __init__(self, folder, say):
+        self.folder = folder
+        self.supervisor = Supervisor(say, first_delay_s=0.01)
+        self.services = []
+
+    def __call__(self, name, command, kind=Service):
+        service = kind(name, command, self.folder / f"{name}.log")
+        self.services.append(service)
+        self.supervisor.start(service)
         return service
 
-    begin.supervisor = supervisor
-    yield begin
-    for service in made:
+
+@pytest.fixture
+def start(tmp_path, lines):
+    starter = Starter(tmp_path, lines.append)
+    yield starter
+    for service in starter.services:
         service.kill()
 
 
@@ -86,7 +91,8 @@ def test_death_is_told_with_exit_code_and_last_line(start, lines):
 
 
 def test_back_off_doubles_up_to_thirty_seconds_and_trouble_is_told_once(tmp_path, lines):
-    clock, troubled = Clock(), []
+    clock = Clock()
+    troubled: list[tuple[str, ...]] = []
     supervisor = Supervisor(lines.append, clock=clock, on_trouble=troubled.append)
     service = Service("beat", GIVES_UP, tmp_path / "beat.log")
     supervisor.start(service)
@@ -105,7 +111,8 @@ def test_back_off_doubles_up_to_thirty_seconds_and_trouble_is_told_once(tmp_path
 
 
 def test_minute_of_life_resets_back_off_and_trouble(tmp_path, lines):
-    clock, troubled = Clock(), []
+    clock = Clock()
+    troubled: list[tuple[str, ...]] = []
     supervisor = Supervisor(lines.append, clock=clock, on_trouble=troubled.append)
     service = Service("beat", GIVES_UP, tmp_path / "beat.log")
     supervisor.start(service)
@@ -179,6 +186,7 @@ def test_services_end_when_their_supervisor_is_killed(tmp_path):
     )
     arguments = [sys.executable, "-c", program, str(tmp_path / "web.log")]
     with subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True) as supervisor:
+        assert supervisor.stdout
         web = psutil.Process(int(supervisor.stdout.readline()))
         assert web.is_running()
 
