@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 
-from django.db import DatabaseError
+from django.db import Error
 
 from jobs import workers
 from jobs.attempts import RunningAttempt, StopReason
@@ -88,5 +88,5 @@ def exit_after(error: Exception, attempt: RunningAttempt) -> Exit | None:
 def _publish_next(queue: str) -> None:
     try:
         publish_next(queue)
-    except DatabaseError as error:
+    except Error as error:
         logger.warning("next job not published: %s", error)

@@ -7,7 +7,7 @@ import uuid
 from functools import partial
 
 from celery import current_app
-from django.db import DatabaseError, transaction
+from django.db import Error, transaction
 from django.db.models import F
 from django.db.models.functions import Now
 from kombu.exceptions import OperationalError as BrokerAway
@@ -49,7 +49,7 @@ def publish(job_id: uuid.UUID) -> bool:
         _mark_published(job_id)
     except Job.DoesNotExist:
         return False
-    except (BrokerAway, OSError, DatabaseError) as error:
+    except (BrokerAway, OSError, Error) as error:
         logger.warning("publish failed: %s", error, extra={"job_id": job_id})
         return False
     return True

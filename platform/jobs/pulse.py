@@ -11,10 +11,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from django.conf import settings
-from django.db import DatabaseError, connection
+from django.db import Error, connection
 
 from jobs import workers
-from jobs.attempts import RunningAttempt, StopReason
+from jobs.attempts import RunningAttempt, StopReason, drop_connection
 from jobs.events import record
 from jobs.exits import Exit
 from jobs.statuses import EventKind, ExitKind
@@ -63,9 +63,9 @@ class Pulse:
     def _follow_database(self, now: float) -> None:
         try:
             beat = self.attempt.beat() if now >= self._next_beat else self.attempt.look()
-        except DatabaseError as error:
+        except Error as error:
             logger.warning("heartbeat failed: %s", error, extra=self.attempt.log_extra)
-            connection.close()
+            drop_connection()
             self._last_failure = now
             return
         if now >= self._next_beat:

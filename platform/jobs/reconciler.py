@@ -12,7 +12,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from django.conf import settings
-from django.db import DatabaseError, connection, transaction
+from django.db import Error, connection, transaction
 from django.db.models import Exists, OuterRef, Q, Sum
 from django.db.models.functions import Now
 
@@ -69,7 +69,7 @@ def reconcile_forever() -> None:
             done = reconcile()
             if done.lost or done.cancelled:
                 logger.warning("reconciled: %s", done)
-        except DatabaseError as error:
+        except Error as error:
             logger.warning("reconciler: %s", error)
         except Exception:
             # The only reconciler of the machine must not end by one bad row.

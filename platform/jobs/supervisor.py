@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import replace
 
 from django.conf import settings
-from django.db import DatabaseError
+from django.db import Error
 
 from jobs.attempts import RunningAttempt, StopReason
 from jobs.errors import Fenced
@@ -190,7 +190,7 @@ def _note_process(attempt: RunningAttempt, process: dict[str, int | None], peak_
     rows = JobAttempt.objects.filter(pk=attempt.attempt_id, exit_kind=ExitKind.OK)
     try:
         rows.update(**process, peak_memory_mib=peak_mib)
-    except DatabaseError as error:
+    except Error as error:
         logger.warning("process facts not written: %s", error, extra=attempt.log_extra)
 
 

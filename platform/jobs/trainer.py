@@ -177,11 +177,11 @@ def _start_flushing(attempt: RunningAttempt) -> Callable[[], None]:
 
 
 def _flush_last(attempt: RunningAttempt) -> None:
-    from django.db import DatabaseError
+    from django.db import Error
 
     from jobs.errors import Fenced
 
-    with suppress(DatabaseError, Fenced):
+    with suppress(Error, Fenced):
         attempt.flush()
 
 

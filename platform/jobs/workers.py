@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any
 
 from celery import signals
-from django.db import DatabaseError, connection
+from django.db import Error, connection
 from django.db.models.functions import Now
 
 from jobs.claim import Claimant
@@ -75,7 +75,7 @@ def _every_10_s(tick: Callable[[], None]) -> None:
     while True:
         try:
             tick()
-        except DatabaseError as error:
+        except Error as error:
             logger.warning("worker row not written: %s", error)
         finally:
             connection.close()

@@ -1,6 +1,10 @@
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
+from django.db import InterfaceError, OperationalError
+from django.db.models.functions import Now
 
 from jobs.attempts import StopReason
 from jobs.exits import Exit
@@ -97,3 +101,38 @@ def test_tick_flushes_progress(pulse):
     pulse.tick(100.0)
 
     assert Job.objects.get(pk=pulse.attempt.job_id).message == "Half"
+
+
+@pytest.mark.parametrize("error", [OperationalError("away"), InterfaceError("connection closed")])
+def test_broken_connection_is_dropped_and_opened_again(pulse, monkeypatch, error):
+    dropped = []
+    monkeypatch.setattr("jobs.pulse.drop_connection", lambda: dropped.append(1))
+
+    def broken():
+        raise error
+
+    with monkeypatch.context() as away:
+        away.setattr(pulse.attempt, "beat", broken)
+        pulse.tick(100.0)
+    assert dropped == [1]
+    before = _heartbeat(pulse)
+    pulse.tick(101.0)
+    assert _heartbeat(pulse) > before
+
+
+def test_outage_of_the_database_is_not_silence_of_the_trainer(pulse, monkeypatch):
+    rows = JobAttempt.objects.filter(pk=pulse.attempt.attempt_id)
+    rows.update(started_at=Now() - timedelta(seconds=900))
+    pulse.tick(10_000.0)
+    assert pulse.attempt.silent_s >= 900
+
+    monkeypatch.setattr("jobs.pulse.drop_connection", lambda: None)
+    with monkeypatch.context() as away:
+        away.setattr(pulse.attempt, "look", _raise_away)
+        pulse.tick(10_001.0)
+    pulse.tick(10_003.0)
+    assert pulse.attempt.silent_s == 2.0
+
+
+def _raise_away():
+    raise OperationalError("away")
