@@ -11,8 +11,9 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 
 from accounts import audit
 from accounts.editing import editing_membership, listing, new_key
-from backtests.forms import SECTIONS, ExperimentForm, preset_spec, shown_values, spec_of
+from backtests.forms import SECTIONS, ExperimentForm, shown_values, spec_of
 from backtests.models import Backtest
+from backtests.presets import preset as preset_named
 from backtests.services import create_experiment, estimate, launch_experiment
 from backtests.specs import ExperimentSpec
 from jobs.errors import InvalidIdempotencyKey, JobConflict, QueueFull
@@ -187,7 +188,7 @@ def opened(request: HttpRequest) -> tuple[ExperimentForm, str]:
     if preset not in PRESETS:
         raise Http404("there is no such preset")
     named["name"] = f"{preset.capitalize()} transformer"
-    return ExperimentForm(user=request.user, initial=preset_spec(preset), **named), preset
+    return ExperimentForm(user=request.user, initial=preset_named(preset), **named), preset
 
 
 def latest_version(request: HttpRequest) -> int | None:
@@ -201,7 +202,7 @@ def form_context(request: HttpRequest, form: ExperimentForm, preset: str) -> dic
         "sections": form.named_sections(),
         "preset": preset,
         "presets": [(name, PURPOSE[name]) for name in PRESETS],
-        "preset_values": shown_values(preset_spec(preset)),
+        "preset_values": shown_values(preset_named(preset)),
         "has_version": latest_version(request) is not None,
         "key": request.POST.get("key") or new_key(),
     }
@@ -254,7 +255,7 @@ def parameters_of(experiment: Experiment) -> int:
 
 def spec_rows(spec: ExperimentSpec, preset: str) -> list[dict[str, Any]]:
     """Every setting with its label; what differs from the preset comes first."""
-    base = preset_spec(preset) if preset in PRESETS else ExperimentSpec()
+    base = preset_named(preset) if preset in PRESETS else ExperimentSpec()
     changed = changed_fields(spec, base)
     rows = []
     for path, info in declared_fields(ExperimentSpec):

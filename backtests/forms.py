@@ -11,7 +11,6 @@ from backtests.specs import ExperimentSpec
 from markets.forms import dress
 from markets.models import DatasetVersion
 from modeling.models import Experiment
-from modeling.presets import PRESETS
 from specs.declaration import InvalidSpec
 from specs.forms import SpecForm
 
@@ -103,12 +102,6 @@ def _only_spec(data: object) -> object:
     if not isinstance(data, Mapping):
         raise ValueError("found no object; expected {…}")
     return data
-
-
-def preset_spec(name: str) -> ExperimentSpec:
-    """A preset as a whole experiment. Raises KeyError for an unknown name."""
-    preset = PRESETS[name]
-    return ExperimentSpec(**{part: getattr(preset, part) for part in type(preset).model_fields})
 
 
 def spec_of(experiment: Experiment) -> ExperimentSpec:

@@ -17,23 +17,57 @@ class HeadMeasure:
 
 
 HEAD_MEASURES: dict[str, HeadMeasure] = {
-    "accuracy": HeadMeasure("Accuracy", "percent", "Share of bars whose direction over the horizon was right."),
-    "majority_accuracy": HeadMeasure("Majority class", "percent", "Accuracy of always naming the more frequent direction."),
-    "auc": HeadMeasure("AUC", "plain", "Chance that a random case of the class is scored above a random other; 0.5 is no skill."),
-    "rank_ic": HeadMeasure("Rank IC", "plain", "Spearman correlation of score and realised return."),
-    "pearson_ic": HeadMeasure("IC", "plain", "Pearson correlation of score and realised return."),
-    "top_hit_rate": HeadMeasure("Hit rate, top 10 %", "percent", "Share of right directions among the strongest tenth of scores."),
-    "top_net_bps": HeadMeasure("Net of top 10 %", "bps", "Mean return of the strongest tenth of scores, after costs."),
-    "macro_f1": HeadMeasure("Macro F1", "plain", "Mean F1 over the four regimes."),
-    "log_loss": HeadMeasure("Log-loss", "plain", "Mean negative log probability of what happened; smaller is better."),
-    "prior_log_loss": HeadMeasure("Log-loss of the prior", "plain", "The same for the class frequencies of training."),
-    "brier": HeadMeasure("Brier score", "plain", "Mean squared error of the probability; smaller is better."),
-    "brier_skill": HeadMeasure("Brier skill", "plain", "1 − Brier score / that of the training base rate; above 0 is skill."),
-    "calibration_error": HeadMeasure("Calibration error", "plain", "Mean gap between stated and observed frequency over 15 equal bins."),
-    "r2": HeadMeasure("R²", "plain", "Share of the variance of log volatility that is explained."),
-    "qlike": HeadMeasure("QLIKE", "plain", "Loss of the variance forecast; smaller is better."),
-    "ordinal_brier": HeadMeasure("Ordinal Brier", "plain", "Brier score over the two cuts between the three risk classes."),
-    "top_recall": HeadMeasure("Recall of high risk", "percent", "Share of the high-risk bars that were named so."),
+    "accuracy": HeadMeasure(
+        "Accuracy", "percent", "Share of bars whose direction over the horizon was right."
+    ),
+    "majority_accuracy": HeadMeasure(
+        "Majority class", "percent", "Accuracy of always naming the more frequent direction."
+    ),
+    "auc": HeadMeasure(
+        "AUC",
+        "score",
+        "Chance that a random case of the class is scored above a random other; 0.5 is no skill.",
+    ),
+    "rank_ic": HeadMeasure(
+        "Rank IC", "score", "Spearman correlation of score and realised return."
+    ),
+    "pearson_ic": HeadMeasure("IC", "score", "Pearson correlation of score and realised return."),
+    "top_hit_rate": HeadMeasure(
+        "Hit rate, top 10 %",
+        "percent",
+        "Share of right directions among the strongest tenth of scores.",
+    ),
+    "top_net_bps": HeadMeasure(
+        "Net of top 10 %", "bps", "Mean return of the strongest tenth of scores, after costs."
+    ),
+    "macro_f1": HeadMeasure("Macro F1", "score", "Mean F1 over the four regimes."),
+    "log_loss": HeadMeasure(
+        "Log-loss", "score", "Mean negative log probability of what happened; smaller is better."
+    ),
+    "prior_log_loss": HeadMeasure(
+        "Log-loss of the prior", "score", "The same for the class frequencies of training."
+    ),
+    "brier": HeadMeasure(
+        "Brier score", "score", "Mean squared error of the probability; smaller is better."
+    ),
+    "brier_skill": HeadMeasure(
+        "Brier skill",
+        "score",
+        "1 − Brier score / that of the training base rate; above 0 is skill.",
+    ),
+    "calibration_error": HeadMeasure(
+        "Calibration error",
+        "score",
+        "Mean gap between stated and observed frequency over 15 equal bins.",
+    ),
+    "r2": HeadMeasure("R²", "score", "Share of the variance of log volatility that is explained."),
+    "qlike": HeadMeasure("QLIKE", "score", "Loss of the variance forecast; smaller is better."),
+    "ordinal_brier": HeadMeasure(
+        "Ordinal Brier", "score", "Brier score over the two cuts between the three risk classes."
+    ),
+    "top_recall": HeadMeasure(
+        "Recall of high risk", "percent", "Share of the high-risk bars that were named so."
+    ),
 }
 
 HEADS = {

@@ -30,8 +30,8 @@ SHAPES = {
 }
 VERDICTS = {
     "beats": "Beats",
-    "ties": "Not better than",
-    "loses": "Loses to",
+    "ties": "Not better",
+    "loses": "Loses",
     "undecided": "Undecided",
     "withheld": "Withheld",
 }
@@ -122,6 +122,9 @@ WRITERS = {
     "percent": percent,
     "signed": signed_percent,
     "drawdown": drawdown,
+    "score": lambda value: grouped(value, 3),
+    "progress": lambda value: f"{100 * value:.0f}{UNIT_SPACE}%",
+    "factor": lambda value: f"{value:g}",
     "price": price,
     "money": lambda value: grouped(value, 2),
     "bytes": binary_bytes,
@@ -193,8 +196,8 @@ def short(value: str) -> SafeString:
     if not value:
         return format_html('<span class="muted">{}</span>', DASH)
     return format_html(
-        '<code title="{0}">{1}</code> <button type="button" class="copy" data-copy="{0}" '
-        'aria-label="Copy {1}…">Copy</button>',
+        '<span class="num"><code title="{0}">{1}</code> <button type="button" class="copy" '
+        'data-copy="{0}" aria-label="Copy {1}…">Copy</button></span>',
         str(value),
         str(value)[:8],
     )

@@ -31,7 +31,7 @@ function token(name) {
 
 // ── Charts ───────────────────────────────────────────────────────────────────
 const charts = new Map(); // box → {figure, version}
-const CONFIG = { displaylogo: false, responsive: true, modeBarButtonsToRemove: ["lasso2d", "select2d"] };
+const CONFIG = { displaylogo: false, displayModeBar: false, responsive: true };
 const ROLES = ["accent", "up", "down", "warn", "muted", "series-3", "series-4", "series-5", "series-6"];
 const PARTS = { model: "accent", benchmark: "series-6", band: "muted" };
 
@@ -54,12 +54,11 @@ function themed(figure) {
   const narrow = innerWidth < 600;
   Object.assign(layout, {
     paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", autosize: true, height: undefined, title: undefined,
-    colorway: ["accent", "series-3", "series-4", "series-5", "series-6"].map(token), uirevision: "keep", hovermode: layout.hovermode || "x unified",
+    colorway: ["accent", "series-3", "series-4", "series-5", "series-6"].map(token), hovermode: layout.hovermode || "x unified",
     font: { ...layout.font, color: text, size: 12, family: getComputedStyle(document.body).fontFamily },
     margin: { l: narrow ? 44 : 60, r: narrow ? 8 : 16, t: 8, b: 40, ...(layout.annotations ? { t: 24 } : {}) },
     legend: { orientation: "h", y: 1.02, yanchor: "bottom", x: 0, ...layout.legend, font: { color: text } },
     hoverlabel: { bgcolor: token("surface"), bordercolor: line, font: { color: text } },
-    modebar: { bgcolor: "rgba(0,0,0,0)", color: token("muted"), activecolor: token("accent") },
   });
   if (data.length > 1) layout.margin.t = layout.annotations ? 52 : 36;
   if (layout.annotations) layout.legend.y = 1.06;
@@ -100,6 +99,7 @@ function draw(box) {
   if (!body || typeof Plotly === "undefined") return;
   const { data, layout } = themed(body.figure);
   if (box.dataset.log === "on") layout.yaxis = { ...layout.yaxis, type: "log" };
+  layout.uirevision = box.dataset.range || "whole";
   if (box.dataset.range) layout.xaxis = { ...layout.xaxis, range: JSON.parse(box.dataset.range), autorange: false };
   Plotly.react(box.querySelector(".chart"), data, layout, CONFIG);
 }
@@ -141,6 +141,7 @@ function startCharts(from = document) {
     if (charts.has(box)) return;
     load(box);
     box.querySelector(".to-table")?.addEventListener("click", (event) => toggleTable(box, event.currentTarget));
+    box.querySelector(".to-whole")?.addEventListener("click", () => { delete box.dataset.range; charts.delete(box); load(box); });
     box.querySelector(".to-log")?.addEventListener("click", (event) => {
       box.dataset.log = box.dataset.log === "on" ? "off" : "on";
       event.currentTarget.setAttribute("aria-pressed", String(box.dataset.log === "on"));
