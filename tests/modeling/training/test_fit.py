@@ -196,6 +196,21 @@ def test_training_stops_early_and_keeps_the_best_epoch() -> None:
     assert [epoch.is_best for epoch in recorder.epochs][fitted.best_epoch - 1]
 
 
+def test_best_weights_of_an_earlier_epoch_survive_a_stop(tmp_path: Path) -> None:
+    model = small_model(epochs=6, patience=6, learning_rate=0.02)
+    bars = bars_of_noise()
+    task = fold_task(bars, labels_of(bars_of_noise(seed=9)))
+    expected = fit(model, task, provenance=PROVENANCE, observer=Recorder())
+    stop_at = 7 * expected.best_epoch + 2
+    assert stop_at < expected.steps
+    with pytest.raises(Stopped):
+        fit(model, task, provenance=PROVENANCE, observer=Recorder(tmp_path, stop_at=stop_at))
+    checkpoint = load_latest(tmp_path, provenance=PROVENANCE, on_rejected=unexpected)
+    found = fit(model, task, provenance=PROVENANCE, observer=Recorder(), resume=checkpoint)
+    assert found.best_epoch == expected.best_epoch
+    assert digest(found) == digest(expected)
+
+
 def test_one_step_that_is_not_finite_is_left_out() -> None:
     recorder = Recorder(nan_at=(4,))
     fitted = trained(recorder, epochs=1)
