@@ -20,8 +20,8 @@ from backtests.engine.ledger import Simulation
 from backtests.engine.policy import targets_from_predictions
 from backtests.engine.rules import buy_and_hold, buy_and_hold_spec
 from backtests.engine.simulate import InvalidSpan, simulate
-from backtests.metrics.series import daily_log_returns, daily_values
 from backtests.metrics.measures import returns_of
+from backtests.metrics.series import daily_log_returns, daily_values
 from backtests.metrics.summary import summarize
 from backtests.models import Backtest
 from backtests.report import Judged, build_report
@@ -53,13 +53,13 @@ def run_backtest(row: Backtest, attempt: RunningAttempt) -> None:
     attempt.progress(0.05, "Reading the predictions")
     sets = {found.rung: found for found in row.run.prediction_sets.select_related("file")}
     if PredictionSet.MODEL not in sets:
-        raise JobFailed("no_predictions", "The run has no predictions. Let it finish, then start again.")
+        raise JobFailed(
+            "no_predictions", "The run has no predictions. Let it finish, then start again."
+        )
     tables = {name: read_predictions(_path(found.file, row)) for name, found in sets.items()}
     candles = _candles(row, tables[PredictionSet.MODEL])
     attempt.progress(0.2, "Simulating")
-    targets = {
-        name: _targets(candles, table, sets[name], row) for name, table in tables.items()
-    }
+    targets = {name: _targets(candles, table, sets[name], row) for name, table in tables.items()}
     try:
         band = simulate_band(candles, targets[PredictionSet.MODEL], row.spec)
         rungs = _rungs(candles, targets, row)
@@ -83,9 +83,7 @@ def _path(stored: StoredFile, row: Backtest) -> Path:
 
 def _candles(row: Backtest, table: Table) -> Candles:
     """Candles from the first to the last predicted bar; nothing behind the sealed hold-out."""
-    candles = read_candles(
-        _path(row.version.file, row), row.version.dataset.timeframe_minutes
-    )
+    candles = read_candles(_path(row.version.file, row), row.version.dataset.timeframe_minutes)
     start = int(np.searchsorted(candles.time, table["open_at"][0]))
     stop = int(np.searchsorted(candles.time, table["open_at"][-1], side="right"))
     holdout_at = round(row.run.experiment.holdout_at.timestamp() * 1e6) * 1000
@@ -101,9 +99,7 @@ def _targets(
     place = np.searchsorted(candles.time, table["open_at"])
     threshold_of = {part["fold"]: part["threshold"] for part in found.folds}
     thresholds = np.array([threshold_of[fold] for fold in table["fold"].tolist()], dtype=np.float64)
-    spread = {
-        name: np.full(len(candles), np.nan) for name in ("action", "confidence", "threshold")
-    }
+    spread = {name: np.full(len(candles), np.nan) for name in ("action", "confidence", "threshold")}
     spread["action"][place] = table["action"]
     spread["confidence"][place] = table["confidence"]
     spread["threshold"][place] = thresholds
@@ -117,9 +113,7 @@ def _targets(
     )
 
 
-def _rungs(
-    candles: Candles, targets: dict[str, NDArray[np.float64]], row: Backtest
-) -> list[Rung]:
+def _rungs(candles: Candles, targets: dict[str, NDArray[np.float64]], row: Backtest) -> list[Rung]:
     always = buy_and_hold(len(candles))
     benchmark = simulate(candles, always, buy_and_hold_spec(row.spec))
     rungs = [Rung(BUY_AND_HOLD, always, benchmark)]
@@ -193,9 +187,7 @@ def _trial_sharpes(row: Backtest, shape: SharpeShape | None) -> list[float]:
     return [*ratios, shape.ratio] if shape and shape.periods >= 30 else ratios
 
 
-def _store(
-    row: Backtest, attempt: RunningAttempt, judged: Judged, report: dict[str, Any]
-) -> None:
+def _store(row: Backtest, attempt: RunningAttempt, judged: Judged, report: dict[str, Any]) -> None:
     with scratch_folder() as scratch:
         equity, trades = scratch / "equity.parquet", scratch / "trades.parquet"
         _write_equity(equity, judged)

@@ -219,7 +219,11 @@ def _assumptions(row: Backtest, judged: Judged) -> list[dict[str, Any]]:
             f"filled at the {spec.fills.take_profit_gap}",
             "" if spec.fills.take_profit_gap == "limit" else "parity",
         ),
-        ("Funding", "Not modelled in this backtest.", "warn" if instrument.kind == "perpetual" else ""),
+        (
+            "Funding",
+            "Not modelled in this backtest.",
+            "warn" if instrument.kind == "perpetual" else "",
+        ),
         ("Year", "365 days; the Sharpe ratio is that of daily UTC equity × √365, risk-free 0.", ""),
         (
             "Rungs",
@@ -235,11 +239,21 @@ def _assumptions(row: Backtest, judged: Judged) -> list[dict[str, Any]]:
         ),
     ]
     if short and instrument.kind == "spot":
-        lines.append(("Borrowing", "Short positions on spot are simulated without borrowing cost.", "warn"))
+        lines.append(
+            ("Borrowing", "Short positions on spot are simulated without borrowing cost.", "warn")
+        )
     open_trades = judged.summary.numbers.get("open_trades")
     if open_trades:
-        lines.append(("Open position", "Marked at the last close, not closed; no part of trade statistics.", "warn"))
-    return [{"label": label, "value": value, "emphasis": emphasis} for label, value, emphasis in lines]
+        lines.append(
+            (
+                "Open position",
+                "Marked at the last close, not closed; no part of trade statistics.",
+                "warn",
+            )
+        )
+    return [
+        {"label": label, "value": value, "emphasis": emphasis} for label, value, emphasis in lines
+    ]
 
 
 def _sizing_words(spec: Any) -> str:

@@ -18,7 +18,10 @@ class SpanSpec(Spec):
         None, label="From", help="First bar traded (UTC). Empty: all there is.", advanced=True
     )
     to_at: AwareDatetime | None = declared(
-        None, label="To", help="End of trading (UTC, exclusive). Empty: all there is.", advanced=True
+        None,
+        label="To",
+        help="End of trading (UTC, exclusive). Empty: all there is.",
+        advanced=True,
     )
 
     @field_validator("from_at", "to_at")
@@ -43,7 +46,12 @@ class PolicySpec(Spec):
         "Auto: the 0.90 quantile on the calibration slice of the same fold.",
     )
     exit_threshold: float = declared(
-        0.0, label="Exit threshold", help="A smaller absolute score closes the position.", ge=0, lt=1, advanced=True
+        0.0,
+        label="Exit threshold",
+        help="A smaller absolute score closes the position.",
+        ge=0,
+        lt=1,
+        advanced=True,
     )
     side: Literal["auto", "long_only", "short_only", "long_short"] = declared(
         "auto",
@@ -57,10 +65,21 @@ class PolicySpec(Spec):
         },
     )
     minimum_confidence: float = declared(
-        0.0, label="Minimum confidence", help="A new side needs at least this confidence.", ge=0, le=1, advanced=True
+        0.0,
+        label="Minimum confidence",
+        help="A new side needs at least this confidence.",
+        ge=0,
+        le=1,
+        advanced=True,
     )
     hold_bars: int | None = declared(
-        None, label="Hold", unit="bars", help="Decisions a target stands. Empty: the horizon.", ge=0, le=10_000, advanced=True
+        None,
+        label="Hold",
+        unit="bars",
+        help="Decisions a target stands. Empty: the horizon.",
+        ge=0,
+        le=10_000,
+        advanced=True,
     )
 
     @field_validator("threshold")
@@ -80,15 +99,25 @@ class SizingSpec(Spec):
         help="A share of equity, or a fixed quantity.",
         choices={"fixed_fraction": "Fixed fraction", "fixed_quantity": "Fixed quantity"},
     )
-    fraction: float = declared(1.0, label="Fraction", help="Share of equity in a full position.", gt=0, le=1)
+    fraction: float = declared(
+        1.0, label="Fraction", help="Share of equity in a full position.", gt=0, le=1
+    )
     quantity: float = declared(
         1.0, label="Quantity", help="Base units of a full position.", gt=0, le=1e12, advanced=True
     )
     lot_step: float = declared(
-        0.0, label="Lot step", help="Quantities are rounded down to it; 0: no rounding.", ge=0, advanced=True
+        0.0,
+        label="Lot step",
+        help="Quantities are rounded down to it; 0: no rounding.",
+        ge=0,
+        advanced=True,
     )
     min_notional: float = declared(
-        0.0, label="Minimum notional", help="Smaller orders are rejected and counted.", ge=0, advanced=True
+        0.0,
+        label="Minimum notional",
+        help="Smaller orders are rejected and counted.",
+        ge=0,
+        advanced=True,
     )
 
 
@@ -106,8 +135,12 @@ class RiskSpec(Spec):
 class CostSpec(Spec):
     """What trading costs."""
 
-    maker_bps: float = declared(2.0, label="Maker fee", unit="bps", help="On take-profit fills.", ge=0, le=500)
-    taker_bps: float = declared(4.0, label="Taker fee", unit="bps", help="On all other fills.", ge=0, le=500)
+    maker_bps: float = declared(
+        2.0, label="Maker fee", unit="bps", help="On take-profit fills.", ge=0, le=500
+    )
+    taker_bps: float = declared(
+        4.0, label="Taker fee", unit="bps", help="On all other fills.", ge=0, le=500
+    )
     slippage_bps: float = declared(
         1.0, label="Slippage", unit="bps", help="Against us on every market fill.", ge=0, le=500
     )

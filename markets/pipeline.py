@@ -8,7 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from artifacts.models import StoredFile
-from artifacts.store import FileChanged, QuotaExceeded, delete_file, scratch_folder, store_file, verified_path
+from artifacts.store import (
+    FileChanged,
+    QuotaExceeded,
+    delete_file,
+    scratch_folder,
+    store_file,
+    verified_path,
+)
 from jobs.attempts import RunningAttempt
 from jobs.errors import JobFailed
 from markets.candles.errors import InvalidCandles
@@ -53,7 +60,11 @@ def _candles_of(row: Import) -> tuple[Candles, dict[str, Any]]:
 
 
 def _report_of_made(candles: Candles) -> dict[str, Any]:
-    notice = {"code": "synthetic", "message": "Made by a seeded generator; no real market.", "count": 1}
+    notice = {
+        "code": "synthetic",
+        "message": "Made by a seeded generator; no real market.",
+        "count": 1,
+    }
     return {
         "timeframe": timeframe_name(candles.timeframe_minutes),
         "rows_read": len(candles),
@@ -67,11 +78,16 @@ def _report_of_made(candles: Candles) -> dict[str, Any]:
 
 def _upload_of(row: Import) -> Path:
     if row.upload is None:
-        raise JobFailed("upload_expired", "The uploaded file was kept for 24 hours and is gone. Upload it again.")
+        raise JobFailed(
+            "upload_expired",
+            "The uploaded file was kept for 24 hours and is gone. Upload it again.",
+        )
     try:
         return verified_path(row.upload)
     except FileChanged as error:
-        raise JobFailed("data_changed", f"The uploaded file has changed: {error}. Upload it again.") from error
+        raise JobFailed(
+            "data_changed", f"The uploaded file has changed: {error}. Upload it again."
+        ) from error
 
 
 def _stored(path: Path, row: Import) -> StoredFile:

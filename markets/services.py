@@ -30,7 +30,12 @@ class RefusedUpload(Exception):
 
 
 def launch_import(
-    *, workspace: Workspace, user: User, upload: UploadedFile, spec: ImportSpec, idempotency_key: str = ""
+    *,
+    workspace: Workspace,
+    user: User,
+    upload: UploadedFile,
+    spec: ImportSpec,
+    idempotency_key: str = "",
 ) -> Import:
     """Check the first bytes, store the upload and queue the import.
 
@@ -46,7 +51,10 @@ def launch_import(
             if earlier := _replayed(workspace, idempotency_key, request_sha256):
                 return earlier
             stored = store_file(
-                path, workspace_id=workspace.pk, name="upload", media_type="application/octet-stream"
+                path,
+                workspace_id=workspace.pk,
+                name="upload",
+                media_type="application/octet-stream",
             )
             job = _queued(workspace, user, idempotency_key, request_sha256)
             return Import.objects.create(

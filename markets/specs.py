@@ -41,7 +41,9 @@ class ImportSpec(Spec):
     """How one candle file is to be read. Whatever is given is a claim to be checked."""
 
     symbol: str = declared(
-        label="Symbol", help="The instrument as its venue names it, for example BTC/USDT.", max_length=50
+        label="Symbol",
+        help="The instrument as its venue names it, for example BTC/USDT.",
+        max_length=50,
     )
     venue: str = declared(
         "", label="Venue", help="Where the candles come from, for example binance.", max_length=40
@@ -90,7 +92,9 @@ class ImportSpec(Spec):
     def _symbol_is_well_formed(cls, value: str) -> str:
         symbol = value.strip().upper()
         if not SYMBOL_PATTERN.fullmatch(symbol):
-            raise ValueError("expected letters and digits such as BTCUSDT, BTC/USDT or BTC/USDT:USDT")
+            raise ValueError(
+                "expected letters and digits such as BTCUSDT, BTC/USDT or BTC/USDT:USDT"
+            )
         return symbol
 
     @field_validator("venue")

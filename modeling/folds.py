@@ -74,7 +74,10 @@ def finish_fold(
     rows = len(predicted)
     tables[PRIOR] = known | _filled(
         prior_columns(
-            np.array(fold.scale.regime_prior), np.array(fold.scale.risk_prior), float(pays.mean()), rows
+            np.array(fold.scale.regime_prior),
+            np.array(fold.scale.risk_prior),
+            float(pays.mean()),
+            rows,
         ),
         rows,
     )
@@ -112,7 +115,10 @@ def _add_logistic(
     try:
         result = run_logistic(
             (at(fold.fold.fit), _rung_labels(fold.labels, windows.bars(fold.fold.fit))),
-            (at(fold.fold.calibration), _rung_labels(fold.labels, windows.bars(fold.fold.calibration))),
+            (
+                at(fold.fold.calibration),
+                _rung_labels(fold.labels, windows.bars(fold.fold.calibration)),
+            ),
             at(fold.fold.predicted),
             cost_bps=spec.target.cost_bps,
         )

@@ -56,7 +56,8 @@ def judge(
     verdict = judge_heads(tables[MODEL], rungs, scoring)
     plain = _scoring(tables, spec, effective, draws=0)
     scores = {
-        name: score_heads(table, plain, side=_side_of(name, tables)) for name, table in rungs.items()
+        name: score_heads(table, plain, side=_side_of(name, tables))
+        for name, table in rungs.items()
     }
     failed_rungs = {
         name: "; ".join(text for fold in folds for text in fold.state["notes"].get(name, []))

@@ -44,7 +44,9 @@ class Experiment(WorkspaceRow):
 
     class Meta:
         ordering = ["-pk"]
-        indexes = [models.Index(fields=["workspace", "-created_at"], name="experiments_by_workspace")]
+        indexes = [
+            models.Index(fields=["workspace", "-created_at"], name="experiments_by_workspace")
+        ]
 
     def __str__(self) -> str:
         return self.name
@@ -215,7 +217,8 @@ class Trial(WorkspaceRow):
         ordering = ["pk"]
         constraints = [
             models.UniqueConstraint(
-                fields=["workspace", "origin", "spec_sha256", "seed"], name="one_trial_per_spec_and_seed"
+                fields=["workspace", "origin", "spec_sha256", "seed"],
+                name="one_trial_per_spec_and_seed",
             )
         ]
 

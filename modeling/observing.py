@@ -84,7 +84,9 @@ class RunObserver:
                 "epoch": float(metrics.epoch),
                 "validation_ratio": metrics.ratio,
                 **{f"train/{head}": value for head, value in metrics.losses.items()},
-                **{f"validation/{head}": value for head, value in metrics.validation_losses.items()},
+                **{
+                    f"validation/{head}": value for head, value in metrics.validation_losses.items()
+                },
                 **{f"ratio/{head}": value for head, value in metrics.ratios.items()},
             },
         )
@@ -146,19 +148,47 @@ def write_points(rows: Sequence[dict[str, Any]]) -> None:
 
 
 def newest_checkpoint(
-    run: TrainingRun, attempt: RunningAttempt, folder: Path, *, fold: int
+    run: TrainingRun,
+    attempt: RunningAttempt,
+    folder: Path,
+    *,
+    fold: int,
+    provenance: checkpoints.Provenance,
 ) -> checkpoints.Checkpoint | None:
-    """The newest checkpoint of a fold whose files have their checksums; rejected ones are told."""
-    rows = Checkpoint.objects.filter(run=run, fold=fold).order_by("-step")
+    """The newest checkpoint of a fold that is whole and of this spec, data and seed.
+
+    Rejected ones are told and forgotten.
+    """
+    rows = list(Checkpoint.objects.filter(run=run, fold=fold).order_by("-step"))
+    had_any = bool(rows)
     for row in rows:
         try:
-            return checkpoints.load_checkpoint(folder / row.name, sha256=row.sha256)
+            found = checkpoints.load_checkpoint(folder / row.name, sha256=row.sha256)
+            if not provenance.fits(found.state["provenance"]):
+                raise CheckpointRejected("it is of another spec, other data or another seed")
+            _tell_changed_code(run, attempt, found, provenance)
+            return found
         except CheckpointRejected as error:
             reason = str(error)
             attempt.log(f"Checkpoint of step {row.step} is not used: {reason}.", "warning")
             with attempt.fenced():
                 attempt.event(EventKind.CHECKPOINT_REJECTED, step=row.step, reason=reason)
                 row.delete()
-    if rows.exists():
+    if had_any:
         attempt.log("No usable checkpoint is left; the fold starts from its first step.", "warning")
     return None
+
+
+def _tell_changed_code(
+    run: TrainingRun,
+    attempt: RunningAttempt,
+    found: checkpoints.Checkpoint,
+    provenance: checkpoints.Provenance,
+) -> None:
+    before = found.state["provenance"]["code_version"]
+    if before == provenance.code_version:
+        return
+    text = f"Goes on with code {provenance.code_version} from a checkpoint of code {before}."
+    attempt.log(text, "warning")
+    run.notices = [*run.notices, {"code": "code_changed", "message": text}]
+    attempt.write(lambda: run.save(update_fields=["notices"]))

@@ -131,7 +131,9 @@ def _train_fold(
 ) -> None:
     spec = run.experiment.model_spec
     folder = checkpoint_folder(run)
-    attempt.log(f"{stage.title}: {fold.fold.fit.size} fit samples, {fold.fold.test.size} test samples.")
+    attempt.log(
+        f"{stage.title}: {fold.fold.fit.size} fit samples, {fold.fold.test.size} test samples."
+    )
     resident = _resident(spec, windows, fold, device)
     task = FoldTask(
         number=fold.fold.number,
@@ -142,14 +144,15 @@ def _train_fold(
         validation_bars=windows.bars(fold.fold.validation),
         notes={"scalers": fold.scalers.to_json(), "targets": fold.scale.to_json()},
     )
-    resume = newest_checkpoint(run, attempt, folder, fold=fold.fold.number)
+    provenance = _provenance(run)
+    resume = newest_checkpoint(run, attempt, folder, fold=fold.fold.number, provenance=provenance)
     if resume is not None:
         step = stage.steps_before + resume.step
         attempt.log(f"{stage.title}: going on after the checkpoint of step {resume.step}.")
         attempt.write(lambda: attempt.event(EventKind.RESUMED, step=step, fold=stage.fold))
     observer = RunObserver(run, attempt, folder, stage, SHARE_OF_TRAINING)
     try:
-        fitted = fit(spec, task, provenance=_provenance(run), observer=observer, resume=resume)
+        fitted = fit(spec, task, provenance=provenance, observer=observer, resume=resume)
     except Stopped as error:
         raise StopRequested(f"stopped at step {error.step}") from error
     except Diverged as error:
@@ -298,7 +301,7 @@ def _store_result(run: TrainingRun, folds: list[Fold], table: Table, judgement: 
     run.metrics = judgement.metrics
     run.verdict = judgement.verdict
     run.leak_alarm = judgement.alarm
-    run.notices = judgement.notices
+    run.notices = [*run.notices, *judgement.notices]
     run.save(
         update_fields=[
             "weights_sha256",
@@ -364,9 +367,7 @@ def _provenance(run: TrainingRun) -> Provenance:
 
 
 def _stored(run: TrainingRun, path: Path, media_type: str) -> StoredFile:
-    return store_file(
-        path, workspace_id=run.workspace_id, name=path.name, media_type=media_type
-    )
+    return store_file(path, workspace_id=run.workspace_id, name=path.name, media_type=media_type)
 
 
 def _diverged(error: Diverged, observer: RunObserver) -> JobFailed:

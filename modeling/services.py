@@ -96,7 +96,9 @@ def used_span(spec: ModelSpec, version: DatasetVersion) -> tuple[datetime, datet
         last = min(last, spec.data.to_at)
     if last <= first:
         raise InvalidSpec(
-            {"data.from_at": f"no bar of the dataset lies between {first:%Y-%m-%d} and {last:%Y-%m-%d}"}
+            {
+                "data.from_at": f"no bar of the dataset lies between {first:%Y-%m-%d} and {last:%Y-%m-%d}"
+            }
         )
     return first, last
 

@@ -91,8 +91,10 @@ class FeatureSpec(Spec):
         for k in self.scales:
             if MINUTES_PER_DAY % (timeframe_minutes * int(k)):
                 raise InvalidSpec(
-                    {"features.scales": f"scale {k}: a scale's bar must divide a UTC day; "
-                     f"{k} × {timeframe_minutes} minutes does not"}
+                    {
+                        "features.scales": f"scale {k}: a scale's bar must divide a UTC day; "
+                        f"{k} × {timeframe_minutes} minutes does not"
+                    }
                 )
         return tuple(int(k) for k in self.scales)
 
@@ -104,7 +106,12 @@ class WindowSpec(Spec):
         250, label="Context", unit="bars", help="Bars of history in one sample.", ge=4, le=4096
     )
     horizon_bars: int = declared(
-        12, label="Horizon", unit="bars", help="Bars ahead that the action head looks.", ge=1, le=288
+        12,
+        label="Horizon",
+        unit="bars",
+        help="Bars ahead that the action head looks.",
+        ge=1,
+        le=288,
     )
     stride: int = declared(
         1,
@@ -129,7 +136,12 @@ class TargetSpec(Spec):
         le=500,
     )
     regime_bars: int = declared(
-        48, label="Regime length", unit="bars", help="Bars ahead for regime and risk.", ge=2, le=2016
+        48,
+        label="Regime length",
+        unit="bars",
+        help="Bars ahead for regime and risk.",
+        ge=2,
+        le=2016,
     )
     action_target: Literal["scaled_return", "triple_barrier"] = declared(
         "scaled_return",
@@ -144,10 +156,17 @@ class NetworkSpec(Spec):
     """Shape and components of the transformer."""
 
     d_model: int = declared(512, label="Width", help="Length of a token vector.", ge=8, le=1024)
-    heads: int = declared(16, label="Attention heads", help="They must divide the width.", ge=1, le=32)
+    heads: int = declared(
+        16, label="Attention heads", help="They must divide the width.", ge=1, le=32
+    )
     layers: int = declared(8, label="Layers", help="Number of transformer blocks.", ge=1, le=24)
     d_ff: int = declared(
-        2048, label="Feed-forward width", help="Inner width of a block.", ge=8, le=8192, advanced=True
+        2048,
+        label="Feed-forward width",
+        help="Inner width of a block.",
+        ge=8,
+        le=8192,
+        advanced=True,
     )
     patch_bars: int = declared(
         1, label="Patch", unit="bars", help="Bars joined into one token.", ge=1, le=64
@@ -159,7 +178,10 @@ class NetworkSpec(Spec):
         True, label="Multi-scale", help="Coarser bars are fused into the tokens.", advanced=True
     )
     adaptive_dropout: bool = declared(
-        True, label="Adaptive dropout", help="Dropout follows the volatility of the window.", advanced=True
+        True,
+        label="Adaptive dropout",
+        help="Dropout follows the volatility of the window.",
+        advanced=True,
     )
     dropout: float = declared(
         0.1, label="Dropout", help="Base rate; 0 switches it off.", ge=0, le=0.5, advanced=True
@@ -177,13 +199,22 @@ class NetworkSpec(Spec):
 class TrainingSpec(Spec):
     """How the network is fitted."""
 
-    batch: int = declared(32, label="Batch", unit="samples", help="Samples in one step.", ge=1, le=4096)
+    batch: int = declared(
+        32, label="Batch", unit="samples", help="Samples in one step.", ge=1, le=4096
+    )
     learning_rate: float = declared(
         5e-5, label="Learning rate", help="Peak rate after the warm-up.", ge=1e-7, le=1.0
     )
-    epochs: int = declared(150, label="Epochs", help="Passes over the fit samples, at most.", ge=1, le=1000)
+    epochs: int = declared(
+        150, label="Epochs", help="Passes over the fit samples, at most.", ge=1, le=1000
+    )
     patience: int = declared(
-        10, label="Patience", unit="epochs", help="Stop after so many epochs without a gain.", ge=1, le=1000
+        10,
+        label="Patience",
+        unit="epochs",
+        help="Stop after so many epochs without a gain.",
+        ge=1,
+        le=1000,
     )
     warmup: float = declared(
         0.05,
@@ -197,7 +228,12 @@ class TrainingSpec(Spec):
         0.05, label="Weight decay", help="On matrices only.", ge=0, le=1, advanced=True
     )
     grad_clip: float = declared(
-        1.0, label="Gradient clip", help="Largest gradient norm of a step.", gt=0, le=100, advanced=True
+        1.0,
+        label="Gradient clip",
+        help="Largest gradient norm of a step.",
+        gt=0,
+        le=100,
+        advanced=True,
     )
     checkpoint_steps: int = declared(
         100,
@@ -215,7 +251,12 @@ class TrainingSpec(Spec):
         advanced=True,
     )
     threads: int = declared(
-        0, label="Threads", help="Processor threads; 0 takes the physical cores.", ge=0, le=256, advanced=True
+        0,
+        label="Threads",
+        help="Processor threads; 0 takes the physical cores.",
+        ge=0,
+        le=256,
+        advanced=True,
     )
     seeds: tuple[int, ...] = declared(
         (0,), label="Seeds", help="One run for each seed.", min_length=1, max_length=20
@@ -239,13 +280,22 @@ class EvaluationSpec(Spec):
         "anchored",
         label="Scheme",
         help="Walk-forward with a growing or a moving training part, or one 70/30 cut.",
-        choices={"anchored": "Anchored walk-forward", "rolling": "Rolling walk-forward", "single": "Single cut"},
+        choices={
+            "anchored": "Anchored walk-forward",
+            "rolling": "Rolling walk-forward",
+            "single": "Single cut",
+        },
     )
     folds: int = declared(
         4, label="Folds", help="Test blocks in the last half of the span.", ge=2, le=20
     )
     embargo_bars: int = declared(
-        288, label="Embargo", unit="bars", help="Bars left out between training and test.", ge=0, le=10_000
+        288,
+        label="Embargo",
+        unit="bars",
+        help="Bars left out between training and test.",
+        ge=0,
+        le=10_000,
     )
     holdout_fraction: float = declared(
         0.15,
@@ -255,7 +305,12 @@ class EvaluationSpec(Spec):
         le=0.5,
     )
     bootstrap_draws: int = declared(
-        1000, label="Bootstrap draws", help="Draws for each interval.", ge=100, le=10_000, advanced=True
+        1000,
+        label="Bootstrap draws",
+        help="Draws for each interval.",
+        ge=100,
+        le=10_000,
+        advanced=True,
     )
     bootstrap_seed: int = declared(
         0, label="Bootstrap seed", help="Seed of the draws.", ge=0, le=2**31 - 1, advanced=True
@@ -280,13 +335,17 @@ class ModelSpec(Spec):
             largest = max(int(k) for k in self.features.scales)
             if self.windows.context_bars < largest:
                 raise InvalidSpec(
-                    {"windows.context_bars": f"found {self.windows.context_bars}; "
-                     f"expected at least {largest}, the largest timescale"}
+                    {
+                        "windows.context_bars": f"found {self.windows.context_bars}; "
+                        f"expected at least {largest}, the largest timescale"
+                    }
                 )
         if self.network.patch_bars > self.windows.context_bars:
             raise InvalidSpec(
-                {"network.patch_bars": f"found {self.network.patch_bars}; "
-                 f"expected at most the context of {self.windows.context_bars} bars"}
+                {
+                    "network.patch_bars": f"found {self.network.patch_bars}; "
+                    f"expected at most the context of {self.windows.context_bars} bars"
+                }
             )
         return self
 

@@ -6,52 +6,123 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
-        ('accounts', '0001_initial'),
-        ('artifacts', '0001_initial'),
-        ('jobs', '0001_initial'),
-        ('markets', '0001_initial'),
-        ('modeling', '0001_initial'),
+        ("accounts", "0001_initial"),
+        ("artifacts", "0001_initial"),
+        ("jobs", "0001_initial"),
+        ("markets", "0001_initial"),
+        ("modeling", "0001_initial"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='Backtest',
+            name="Backtest",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('name', models.CharField(max_length=200)),
-                ('is_own', models.BooleanField(default=False)),
-                ('spec', models.JSONField()),
-                ('spec_sha256', models.CharField(max_length=64)),
-                ('verdict', models.CharField(blank=True, choices=[('beats', 'beats'), ('ties', 'not better than'), ('loses', 'loses to'), ('undecided', 'undecided'), ('withheld', 'withheld')], max_length=10)),
-                ('net_return', models.FloatField(null=True)),
-                ('benchmark_return', models.FloatField(null=True)),
-                ('sharpe', models.FloatField(null=True)),
-                ('sharpe_low', models.FloatField(null=True)),
-                ('sharpe_high', models.FloatField(null=True)),
-                ('max_drawdown', models.FloatField(null=True)),
-                ('trade_count', models.PositiveIntegerField(null=True)),
-                ('days', models.PositiveIntegerField(null=True)),
-                ('first_at', models.DateTimeField(null=True)),
-                ('last_at', models.DateTimeField(null=True)),
-                ('badges', models.JSONField(default=list)),
-                ('report', models.JSONField(default=dict)),
-                ('created_by', models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to=settings.AUTH_USER_MODEL)),
-                ('equity', models.ForeignKey(null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='artifacts.storedfile')),
-                ('job', models.OneToOneField(on_delete=django.db.models.deletion.PROTECT, related_name='backtest', to='jobs.job')),
-                ('run', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='backtests', to='modeling.trainingrun')),
-                ('trades', models.ForeignKey(null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='artifacts.storedfile')),
-                ('version', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='backtests', to='markets.datasetversion')),
-                ('workspace', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='accounts.workspace')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                ("name", models.CharField(max_length=200)),
+                ("is_own", models.BooleanField(default=False)),
+                ("spec", models.JSONField()),
+                ("spec_sha256", models.CharField(max_length=64)),
+                (
+                    "verdict",
+                    models.CharField(
+                        blank=True,
+                        choices=[
+                            ("beats", "beats"),
+                            ("ties", "not better than"),
+                            ("loses", "loses to"),
+                            ("undecided", "undecided"),
+                            ("withheld", "withheld"),
+                        ],
+                        max_length=10,
+                    ),
+                ),
+                ("net_return", models.FloatField(null=True)),
+                ("benchmark_return", models.FloatField(null=True)),
+                ("sharpe", models.FloatField(null=True)),
+                ("sharpe_low", models.FloatField(null=True)),
+                ("sharpe_high", models.FloatField(null=True)),
+                ("max_drawdown", models.FloatField(null=True)),
+                ("trade_count", models.PositiveIntegerField(null=True)),
+                ("days", models.PositiveIntegerField(null=True)),
+                ("first_at", models.DateTimeField(null=True)),
+                ("last_at", models.DateTimeField(null=True)),
+                ("badges", models.JSONField(default=list)),
+                ("report", models.JSONField(default=dict)),
+                (
+                    "created_by",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "equity",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="artifacts.storedfile",
+                    ),
+                ),
+                (
+                    "job",
+                    models.OneToOneField(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="backtest",
+                        to="jobs.job",
+                    ),
+                ),
+                (
+                    "run",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="backtests",
+                        to="modeling.trainingrun",
+                    ),
+                ),
+                (
+                    "trades",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="artifacts.storedfile",
+                    ),
+                ),
+                (
+                    "version",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="backtests",
+                        to="markets.datasetversion",
+                    ),
+                ),
+                (
+                    "workspace",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="accounts.workspace",
+                    ),
+                ),
             ],
             options={
-                'ordering': ['-pk'],
-                'indexes': [models.Index(fields=['workspace', '-created_at'], name='backtests_by_workspace')],
+                "ordering": ["-pk"],
+                "indexes": [
+                    models.Index(fields=["workspace", "-created_at"], name="backtests_by_workspace")
+                ],
             },
         ),
     ]

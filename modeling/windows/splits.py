@@ -135,7 +135,7 @@ def make_folds(
     cuts = plan_cuts(int(known[0]), holdout_at, spec, bar_ns)
     return [
         _make_fold(samples, number, cut, spec.embargo_bars, context_bars, bar_ns, holdout_at)
-        for number, cut in enumerate(cuts)
+        for number, cut in enumerate(cuts, start=1)
     ]
 
 

@@ -56,7 +56,12 @@ def store_file(path: Path, *, workspace_id: int, name: str, media_type: str) -> 
         with path.open("rb") as file:
             default_storage.save(key, File(file))
     return StoredFile.objects.create(
-        workspace_id=workspace_id, name=name, key=key, sha256=sha256, size=size, media_type=media_type
+        workspace_id=workspace_id,
+        name=name,
+        key=key,
+        sha256=sha256,
+        size=size,
+        media_type=media_type,
     )
 
 

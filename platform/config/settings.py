@@ -1,6 +1,7 @@
 """All settings. Loading them needs no environment and starts nothing."""
 
 import hashlib
+import os
 from pathlib import Path
 
 from config import environment
@@ -39,6 +40,7 @@ DATABASES = {
         environment.text("DATABASE_URL", f"postgresql://postgres@/outsample?host={STATE / 'run'}")
     )
 }
+PG_BIN_DIR = environment.text("PG_BIN_DIR")
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 INSTALLED_APPS = [
@@ -105,7 +107,10 @@ AUTHENTICATION_BACKENDS = [
     "django.contrib.auth.backends.ModelBackend",
 ]
 AUTH_PASSWORD_VALIDATORS = [
-    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 10}},
+    {
+        "NAME": "django.contrib.auth.password_validation.MinimumLengthValidator",
+        "OPTIONS": {"min_length": 10},
+    },
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
 ]
 LOGIN_URL = "/login/"
@@ -189,7 +194,11 @@ JOBS_RUNNING_TRAININGS = environment.number("OUTSAMPLE_RUNNING_TRAININGS", 2, at
 JOBS_QUEUED_TRAININGS = environment.number("OUTSAMPLE_QUEUED_TRAININGS", 50, at_least=1)
 JOBS_LAUNCHES_PER_HOUR = environment.number("OUTSAMPLE_LAUNCHES_PER_HOUR", 30, at_least=1)
 CELERY_BEAT_SCHEDULE = {
-    "reconcile": {"task": "jobs.reconcile", "schedule": JOBS_RECONCILE_S, "options": {"queue": "data"}}
+    "reconcile": {
+        "task": "jobs.reconcile",
+        "schedule": JOBS_RECONCILE_S,
+        "options": {"queue": "data"},
+    }
 }
 
 QUOTA_PARAMETERS = environment.number("OUTSAMPLE_QUOTA_PARAMETERS", 200_000_000, at_least=1)
@@ -218,6 +227,9 @@ SPECTACULAR_SETTINGS = {
     "VERSION": "0.1.0",
     "SERVE_INCLUDE_SCHEMA": False,
 }
+# Compiled loops are kept beside the other state, whoever runs the process.
+os.environ.setdefault("NUMBA_CACHE_DIR", str(STATE / "cache" / "numba"))
+
 CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
 
 LOGGING = {
