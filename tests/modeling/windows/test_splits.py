@@ -126,7 +126,7 @@ def test_a_fold_tells_its_dates_counts_and_effective_samples():
 
 
 def test_small_slices_are_refused_with_counts():
-    with pytest.raises(NotEnoughHistory, match=r"Fold 0 has .* expected at least 200") as caught:
+    with pytest.raises(NotEnoughHistory, match=r"Fold 1 has .* expected at least 200") as caught:
         folds_of(samples_of(9000), holdout_at=4000 * BAR)
     assert caught.value.needed == 200 and caught.value.found < 200
     with pytest.raises(NotEnoughHistory, match="No sample"):
@@ -152,7 +152,7 @@ def test_the_audit_finds_one_label_that_touches_the_next_slice():
     fold = folds_of(samples)[0]
     touching = int(fold.validation[0]) - 48
     barely = dataclasses.replace(fold, fit=np.r_[fold.fit, touching])
-    with pytest.raises(IntervalsMeet, match="Fold 0: 1 fit samples"):
+    with pytest.raises(IntervalsMeet, match="Fold 1: 1 fit samples"):
         audit_intervals([barely], samples, 34_000 * BAR)
     clear = dataclasses.replace(fold, fit=np.r_[fold.fit, touching - 1])
     audit_intervals([clear], samples, 34_000 * BAR)
