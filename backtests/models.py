@@ -57,7 +57,7 @@ class Backtest(WorkspaceRow):
     equity = models.ForeignKey(StoredFile, null=True, on_delete=models.PROTECT, related_name="+")
     trades = models.ForeignKey(StoredFile, null=True, on_delete=models.PROTECT, related_name="+")
 
-    objects = BacktestQuerySet.as_manager()
+    objects = BacktestQuerySet.as_manager()  # type: ignore[misc]  # narrows the base's manager
 
     class Meta:
         ordering = ["-pk"]

@@ -33,6 +33,7 @@ from jobs.errors import JobFailed
 from jobs.exits import failed
 from jobs.statuses import ExitKind
 from markets.candles.frame import Candles, read_candles
+from markets.models import Kind
 from modeling.evaluation.table import Table, read_predictions
 from modeling.models import PredictionSet, Trial
 
@@ -103,13 +104,14 @@ def _targets(
     spread["action"][place] = table["action"]
     spread["confidence"][place] = table["confidence"]
     spread["threshold"][place] = thresholds
+    instrument = row.version.dataset.instrument
     return targets_from_predictions(
         spread["action"],
         spread["confidence"],
         spread["threshold"],
         row.spec.policy,
         horizon_bars=row.run.experiment.model_spec.windows.horizon_bars,
-        kind=row.version.dataset.instrument.kind,
+        kind="perpetual" if instrument.kind == Kind.PERPETUAL else "spot",
     )
 
 

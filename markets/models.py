@@ -60,7 +60,7 @@ class Dataset(WorkspaceRow):
         "DatasetVersion", null=True, on_delete=models.PROTECT, related_name="+"
     )
 
-    objects = DatasetQuerySet.as_manager()
+    objects = DatasetQuerySet.as_manager()  # type: ignore[misc]  # narrows the base's manager
 
     class Meta:
         ordering = ["-pk"]

@@ -7,7 +7,7 @@ from jobs.statuses import JobKind, Queue
 from markets.models import Import
 
 
-@job_task(kind=JobKind.IMPORT, queue=Queue.DATA)
+@job_task(kind=JobKind.IMPORT, queue=Queue.DATA, extra_memory_gib=4)
 def run_import(job: Job, attempt: RunningAttempt) -> None:
     from markets.pipeline import import_candles
 

@@ -74,8 +74,8 @@ def finish_fold(
     rows = len(predicted)
     tables[PRIOR] = known | _filled(
         prior_columns(
-            np.array(fold.scale.regime_prior),
-            np.array(fold.scale.risk_prior),
+            fold.scale.regime_prior,
+            fold.scale.risk_prior,
             float(pays.mean()),
             rows,
         ),

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from modeling.evaluation.alarm import BlockScore, leak_alarm
 from modeling.evaluation.heads import HEADS, Priors, Scoring, judge_heads, score_heads
-from modeling.evaluation.table import PREDICTED, Column, Table
+from modeling.evaluation.table import PREDICTED, Table
 from modeling.specs import ModelSpec
 
 MODEL, LOGISTIC, PRIOR, PERSISTENCE = "model", "logistic", "prior", "persistence"
@@ -95,9 +96,9 @@ def fold_metrics(tables: Mapping[str, Table], spec: ModelSpec, effective: float)
     }
 
 
-def _side_of(name: str, tables: Mapping[str, Table]) -> Column | None:
+def _side_of(name: str, tables: Mapping[str, Table]) -> NDArray[np.float64] | None:
     """The side whose trades a confidence is about: a rung's own, for the prior ours."""
-    return tables[MODEL]["action"] if name == PRIOR else None
+    return np.asarray(tables[MODEL]["action"], dtype=float) if name == PRIOR else None
 
 
 def _scoring(

@@ -40,7 +40,7 @@ class Experiment(WorkspaceRow):
     notes = models.TextField(blank=True)
     archived_at = models.DateTimeField(null=True, blank=True)
 
-    objects = ExperimentQuerySet.as_manager()
+    objects = ExperimentQuerySet.as_manager()  # type: ignore[misc]  # narrows the base's manager
 
     class Meta:
         ordering = ["-pk"]

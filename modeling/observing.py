@@ -6,12 +6,12 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from jobs import faults
 from jobs.attempts import RunningAttempt
+from jobs.spool import Row
 from jobs.statuses import EventKind
 from modeling.models import Checkpoint, MetricPoint, TrainingRun
 from modeling.training import checkpoint as checkpoints
@@ -136,7 +136,7 @@ class RunObserver:
             )
 
 
-def write_points(rows: Sequence[dict[str, Any]]) -> None:
+def write_points(rows: Sequence[Row]) -> None:
     """Metric points by upsert: a step that is made again overwrites with equal values."""
     latest = {(row["run_id"], row["fold"], row["name"], row["step"]): row for row in rows}
     MetricPoint.objects.bulk_create(

@@ -32,7 +32,6 @@ from modeling.folds import FoldResult, finish_fold, read_fold, write_fold
 from modeling.judging import MODEL, judge
 from modeling.models import BaselineScore, Fold, PredictionSet, TrainingRun, Trial
 from modeling.observing import RunObserver, Stage, newest_checkpoint
-from modeling.services import used_span
 from modeling.specs import ModelSpec
 from modeling.training.checkpoint import Provenance
 from modeling.training.errors import Diverged, OutOfMemory, Stopped
@@ -83,7 +82,8 @@ def _candles_of(run: TrainingRun, version: DatasetVersion) -> Candles:
         raise failed(ExitKind.DATA_CHANGED, version=version.number) from error
     if candles_sha256(candles) != version.sha256:
         raise failed(ExitKind.DATA_CHANGED, version=version.number)
-    first, last = used_span(run.experiment.model_spec, version)
+    data = run.experiment.model_spec.data
+    first, last = data.within(version.first_at, version.last_at + version.bar)
     until = min(_ns(last), _ns(run.experiment.holdout_at))
     start, stop = np.searchsorted(candles.time, (_ns(first), until - candles.bar_ns + 1))
     return candles.slice(int(start), int(stop))
@@ -245,7 +245,7 @@ def _finish(run: TrainingRun, attempt: RunningAttempt, windows: Windows) -> None
     attempt.progress(SHARE_OF_TRAINING + 0.02, "Scoring the predictions")
     spec, version = run.experiment.model_spec, run.experiment.version
     folds = list(run.folds.select_related("predictions").order_by("number"))
-    parts = [read_fold(verified_path(fold.predictions)) for fold in folds]
+    parts = [read_fold(verified_path(fold.predictions)) for fold in folds if fold.predictions]
     tables = {name: joined([part[name] for part in parts]) for name in parts[0]}
     attempt.raise_if_stopping()
     judgement = judge(

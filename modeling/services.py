@@ -71,7 +71,7 @@ def check_spec(spec: ModelSpec, versions: list[DatasetVersion]) -> Plan:
 def plan_for(spec: ModelSpec, version: DatasetVersion) -> Plan:
     """Hold-out and folds on this version. Raises InvalidSpec when there is too little history."""
     minutes = version.dataset.timeframe_minutes
-    first, last = used_span(spec, version)
+    first, last = spec.data.within(version.first_at, version.last_at + version.bar)
     try:
         for scale in spec.features.scales_for(minutes):
             coarse_bars(spec.windows.context_bars, scale)
@@ -85,22 +85,6 @@ def plan_for(spec: ModelSpec, version: DatasetVersion) -> Plan:
         raise InvalidSpec({"windows.context_bars": str(error)}) from error
     except NotEnoughHistory as error:
         raise InvalidSpec({"datasets": str(error)}) from error
-
-
-def used_span(spec: ModelSpec, version: DatasetVersion) -> tuple[datetime, datetime]:
-    """Open of the first and close of the last bar that the spec uses of a version."""
-    first, last = version.first_at, version.last_at + version.bar
-    if spec.data.from_at:
-        first = max(first, spec.data.from_at)
-    if spec.data.to_at:
-        last = min(last, spec.data.to_at)
-    if last <= first:
-        raise InvalidSpec(
-            {
-                "data.from_at": f"no bar of the dataset lies between {first:%Y-%m-%d} and {last:%Y-%m-%d}"
-            }
-        )
-    return first, last
 
 
 def estimate(spec: ModelSpec, version: DatasetVersion) -> dict[str, Any]:

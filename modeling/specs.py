@@ -36,6 +36,22 @@ class DataSpec(Spec):
             raise InvalidSpec({"to_at": "expected a time after the beginning of the span"})
         return self
 
+    def within(self, first: datetime, last: datetime) -> tuple[datetime, datetime]:
+        """The part used of candles from the open `first` to the close `last`.
+
+        Raises InvalidSpec when nothing is left.
+        """
+        start = max(first, self.from_at) if self.from_at else first
+        end = min(last, self.to_at) if self.to_at else last
+        if end <= start:
+            raise InvalidSpec(
+                {
+                    "data.from_at": f"no bar of the dataset lies between {start:%Y-%m-%d %H:%M} "
+                    f"and {end:%Y-%m-%d %H:%M} UTC"
+                }
+            )
+        return start, end
+
 
 class FeatureSpec(Spec):
     """Which features on which timescales."""

@@ -14,8 +14,8 @@ from backtests.services import create_experiment, launch_experiment
 from backtests.specs import ExperimentSpec
 from jobs.attempts import RunningAttempt
 from jobs.claim import claim
-from jobs.execution import execute, run_body
 from jobs.decorators import TASKS
+from jobs.execution import execute, run_body
 from jobs.models import Job
 from jobs.workers import claimant
 from markets.models import DatasetVersion, Import

@@ -193,13 +193,6 @@ JOBS_MAX_TRIES = 3
 JOBS_RUNNING_TRAININGS = environment.number("OUTSAMPLE_RUNNING_TRAININGS", 2, at_least=1)
 JOBS_QUEUED_TRAININGS = environment.number("OUTSAMPLE_QUEUED_TRAININGS", 50, at_least=1)
 JOBS_LAUNCHES_PER_HOUR = environment.number("OUTSAMPLE_LAUNCHES_PER_HOUR", 30, at_least=1)
-CELERY_BEAT_SCHEDULE = {
-    "reconcile": {
-        "task": "jobs.reconcile",
-        "schedule": JOBS_RECONCILE_S,
-        "options": {"queue": "data"},
-    }
-}
 
 QUOTA_PARAMETERS = environment.number("OUTSAMPLE_QUOTA_PARAMETERS", 200_000_000, at_least=1)
 QUOTA_EPOCHS = environment.number("OUTSAMPLE_QUOTA_EPOCHS", 1000, at_least=1)

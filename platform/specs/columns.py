@@ -16,7 +16,7 @@ class SpecColumn(models.JSONField):
 
     def deconstruct(self) -> tuple[str, str, list[Any], dict[str, Any]]:
         name, _, args, options = super().deconstruct()
-        return name, "django.db.models.JSONField", args, options
+        return name, "django.db.models.JSONField", list(args), options
 
     def from_db_value(self, value: Any, expression: Any, connection: Any) -> Any:
         data = super().from_db_value(value, expression, connection)

@@ -35,7 +35,9 @@ def _asked(check: Callable[[], str]) -> Check:
     try:
         wrong = check()
     except (DatabaseError, OSError) as error:
-        wrong = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no answer'}"
+        wrong = (
+            f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no answer'}"
+        )
     return {"ok": not wrong, "detail": wrong}
 
 
@@ -66,7 +68,9 @@ def broker() -> str:
 def disk() -> str:
     folder = settings.STATE if settings.STATE.exists() else settings.STATE.parent
     free = shutil.disk_usage(folder).free
-    return "" if free > FREE_BYTES_LEAST else f"{free / 2**30:.2f} GiB free; expected more than 1 GiB"
+    return (
+        "" if free > FREE_BYTES_LEAST else f"{free / 2**30:.2f} GiB free; expected more than 1 GiB"
+    )
 
 
 def reconciler() -> str:

@@ -54,7 +54,7 @@ class DatabaseAwayMiddleware:
     def unavailable(request: HttpRequest, error: Exception) -> HttpResponse:
         logger.warning("database away: %s", error)
         if request.path.startswith("/api/"):
-            body = {
+            body: dict[str, object] = {
                 "code": "service_unavailable",
                 "detail": "The database does not answer. Try again in a few seconds.",
                 "fields": {},

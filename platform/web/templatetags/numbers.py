@@ -187,7 +187,9 @@ def status(value: str) -> SafeString:
 
 @register.filter
 def verdict(value: str) -> SafeString:
-    return format_html('<span class="verdict verdict-{}">{}</span>', value, VERDICTS.get(value, DASH))
+    return format_html(
+        '<span class="verdict verdict-{}">{}</span>', value, VERDICTS.get(value, DASH)
+    )
 
 
 @register.filter
@@ -207,11 +209,8 @@ def short(value: str) -> SafeString:
 def direction(value: object) -> SafeString:
     """Up, down or flat as a mark; never by colour alone."""
     found = float(value) if isinstance(value, int | float) and not isinstance(value, bool) else 0.0
-    if found > 0:
-        return format_html('<span class="up" aria-hidden="true">▲</span>')
-    if found < 0:
-        return format_html('<span class="down" aria-hidden="true">▼</span>')
-    return format_html('<span class="muted" aria-hidden="true">■</span>')
+    kind, mark = ("up", "▲") if found > 0 else ("down", "▼") if found < 0 else ("muted", "■")
+    return format_html('<span class="{}" aria-hidden="true">{}</span>', kind, mark)
 
 
 @register.filter

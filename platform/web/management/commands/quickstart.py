@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from django.conf import settings
-from django.core.files import File
+from django.core.files.uploadedfile import UploadedFile
 from django.core.management.base import BaseCommand, CommandError
 
 from accounts.models import User, Workspace
@@ -107,7 +107,7 @@ class Command(BaseCommand):
             self.say(f"importing {data.name} as {spec.symbol}")
             with data.open("rb") as file:
                 row = launch_import(
-                    workspace=workspace, user=user, upload=File(file, data.name), spec=spec
+                    workspace=workspace, user=user, upload=UploadedFile(file, data.name, size=data.stat().st_size), spec=spec
                 )
         self.wait(row.job)
         version = DatasetVersion.objects.select_related("dataset__instrument").get(imports=row)
@@ -186,7 +186,7 @@ class Services:
     def __init__(self, port: int, say: Any) -> None:
         self.port, self.say = port, say
         self.child: subprocess.Popen[bytes] | None = None
-        self.errors = tempfile.TemporaryFile()
+        self.errors = tempfile.TemporaryFile()  # noqa: SIM115 — closed with the process
 
     def start(self) -> str:
         """The address of the web server, once everything answers."""
