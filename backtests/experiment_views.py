@@ -10,7 +10,7 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from accounts import audit
-from accounts.editing import editing_membership, listing, new_key
+from accounts.editing import editing_membership, listing, new_key, user_of
 from backtests.forms import SECTIONS, ExperimentForm, shown_values, spec_of
 from backtests.models import Backtest
 from backtests.presets import preset as preset_named
@@ -30,6 +30,7 @@ DEFAULT_PRESET = "tiny"
 
 @require_safe
 def experiment_list(request: HttpRequest) -> HttpResponse:
+    """All experiments with the best of their own backtests."""
     rows = visible_experiments(request).annotate(
         latest_status=Subquery(
             TrainingRun.objects.filter(experiment=OuterRef("pk"))
@@ -55,19 +56,20 @@ def experiment_list(request: HttpRequest) -> HttpResponse:
 
 @require_http_methods(["GET", "HEAD", "POST"])
 def experiment_new(request: HttpRequest) -> HttpResponse:
+    """The form: opens, refuses with texts beside the fields, saves, launches."""
     membership = editing_membership(request)
     if request.method != "POST":
         return render(
             request, "backtests/experiment_new.html", form_context(request, *opened(request))
         )
     preset = request.POST.get("preset", "")
-    form = ExperimentForm(request.POST, user=request.user)
+    form = ExperimentForm(request.POST, user=user_of(request))
     experiment = None
-    if form.is_valid() and form.spec is not None:
+    if form.is_valid() and isinstance(form.spec, ExperimentSpec):
         try:
             experiment = create_experiment(
                 workspace=membership.workspace,
-                user=request.user,
+                user=user_of(request),
                 name=form.cleaned_data["name"],
                 versions=[form.cleaned_data["datasets"]],
                 spec=form.spec,
@@ -90,7 +92,7 @@ def experiment_new(request: HttpRequest) -> HttpResponse:
 @require_POST
 def experiment_estimate(request: HttpRequest) -> HttpResponse:
     """The cost panel and the split ribbon for what the form holds just now."""
-    form = ExperimentForm(request.POST, user=request.user)
+    form = ExperimentForm(request.POST, user=user_of(request))
     context: dict[str, Any] = {"problems": []}
     version = None
     form.fields["name"].required = False
@@ -110,6 +112,7 @@ def experiment_estimate(request: HttpRequest) -> HttpResponse:
 
 @require_safe
 def experiment_detail(request: HttpRequest, pk: int) -> HttpResponse:
+    """Spec, runs by seed, hold-out and trials of one experiment."""
     experiment = fetched(request, pk)
     runs = (
         experiment.runs.select_related("job").prefetch_related("backtests").order_by("seed", "-pk")
@@ -129,6 +132,7 @@ def experiment_detail(request: HttpRequest, pk: int) -> HttpResponse:
 
 @require_POST
 def experiment_launch(request: HttpRequest, pk: int) -> HttpResponse:
+    """One run for each seed of the spec."""
     experiment = fetched(request, pk)
     editing_membership(request)
     return launched(request, experiment, request.POST.get("key", ""))
@@ -137,7 +141,7 @@ def experiment_launch(request: HttpRequest, pk: int) -> HttpResponse:
 def launched(request: HttpRequest, experiment: Experiment, key: str) -> HttpResponse:
     """Queue the runs and go to the first; a refusal is said on the experiment's page."""
     try:
-        runs = launch_experiment(experiment, user=request.user, idempotency_key=key)
+        runs = launch_experiment(experiment, user=user_of(request), idempotency_key=key)
     except (JobConflict, QueueFull) as error:
         messages.error(request, error.message)
     except InvalidIdempotencyKey as error:
@@ -146,7 +150,7 @@ def launched(request: HttpRequest, experiment: Experiment, key: str) -> HttpResp
         audit.record(
             "launch",
             workspace=experiment.workspace,
-            user=request.user,
+            user=user_of(request),
             subject=experiment.name,
             request=request,
         )
@@ -155,12 +159,14 @@ def launched(request: HttpRequest, experiment: Experiment, key: str) -> HttpResp
 
 
 def visible_experiments(request: HttpRequest) -> QuerySet[Experiment]:
+    """The experiments a list may show, with their candles."""
     versions = DatasetVersion.objects.select_related("dataset__instrument")
     rows: QuerySet[Experiment] = Experiment.objects.visible_to(request.user).for_list()
     return rows.prefetch_related(None).prefetch_related(Prefetch("versions", versions))
 
 
 def fetched(request: HttpRequest, pk: int) -> Experiment:
+    """One experiment of the person's workspaces, or 404."""
     versions = DatasetVersion.objects.select_related("dataset__instrument")
     rows = Experiment.objects.visible_to(request.user).select_related("workspace", "created_by")
     experiment: Experiment = get_object_or_404(
@@ -182,21 +188,23 @@ def opened(request: HttpRequest) -> tuple[ExperimentForm, str]:
             "notes": source.notes,
         }
         return ExperimentForm(
-            user=request.user, initial=spec_of(source), **named
+            user=user_of(request), initial=spec_of(source), **named
         ), source.preset or DEFAULT_PRESET
     preset = request.GET.get("preset", DEFAULT_PRESET)
     if preset not in PRESETS:
         raise Http404("there is no such preset")
     named["name"] = f"{preset.capitalize()} transformer"
-    return ExperimentForm(user=request.user, initial=preset_named(preset), **named), preset
+    return ExperimentForm(user=user_of(request), initial=preset_named(preset), **named), preset
 
 
 def latest_version(request: HttpRequest) -> int | None:
+    """The candles a new experiment begins with."""
     rows = DatasetVersion.objects.visible_to(request.user).order_by("-pk")
     return rows.values_list("pk", flat=True).first()
 
 
 def form_context(request: HttpRequest, form: ExperimentForm, preset: str) -> dict[str, Any]:
+    """Everything the form page needs, valid or not."""
     return {
         "form": form,
         "sections": form.named_sections(),
@@ -243,6 +251,7 @@ def estimated(spec: ExperimentSpec, version: DatasetVersion) -> dict[str, Any]:
 
 
 def parameters_of(experiment: Experiment) -> int:
+    """Size of the network that this experiment trains."""
     spec = experiment.model_spec
     size = network_size(
         spec.network,

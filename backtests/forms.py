@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from typing import Any
 
 from django import forms
@@ -98,8 +97,8 @@ class ExperimentForm(SpecForm):
         ]
 
 
-def _only_spec(data: object) -> object:
-    if not isinstance(data, Mapping):
+def _only_spec(data: object) -> dict[str, Any]:
+    if not isinstance(data, dict):
         raise ValueError("found no object; expected {…}")
     return data
 
@@ -110,14 +109,12 @@ def spec_of(experiment: Experiment) -> ExperimentSpec:
 
 def shown_values(spec: ExperimentSpec) -> dict[str, Any]:
     """What every input of the form shows for a spec, as the script compares it."""
-    values = {}
-    form = SpecForm(ExperimentSpec, initial=spec)
-    for bound in form:
+    values: dict[str, Any] = {}
+    for bound in SpecForm(ExperimentSpec, initial=spec):
         value = bound.value()
-        if isinstance(bound.field, forms.BooleanField):
-            values[bound.html_name] = bool(value)
-        else:
-            values[bound.html_name] = bound.field.widget.format_value(value) or ""
-            if isinstance(values[bound.html_name], list):  # a select's value comes as a list
-                values[bound.html_name] = values[bound.html_name][0]
+        if not isinstance(bound.field, forms.BooleanField):
+            shown = bound.field.widget.format_value(value)
+            # A select's value comes as a list.
+            value = (shown[0] if isinstance(shown, list) else shown) or ""
+        values[bound.html_name] = value
     return values

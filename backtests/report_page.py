@@ -76,6 +76,7 @@ def measure_rows(report: Json, keys: tuple[str, ...] | None = None) -> list[Json
 
 
 def headline(report: Json) -> list[Json]:
+    """The few measures of the strip under the verdict."""
     return measure_rows(report, HEADLINE)
 
 
@@ -119,6 +120,7 @@ def _shaded(value: float | None) -> Json:
 
 
 def equity_chart(row: Backtest, span: CandleRange) -> Figure:
+    """Equity, benchmark and band within a span."""
     from backtests.charts import equity_figure
 
     columns = _within(_columns(row.equity), span)
@@ -159,6 +161,7 @@ class Echo:
     """A file that hands back what is written to it, line by line."""
 
     def write(self, text: str) -> str:
+        """The text itself."""
         return text
 
 

@@ -31,7 +31,9 @@ def figure_table(figure: Figure) -> dict[str, Any]:
     for place, trace in enumerate(figure["data"]):
         names = PRICES if "open" in trace else ("y",)
         for name in names:
-            heading = name.capitalize() if name in PRICES else trace.get("name") or f"Line {place + 1}"
+            heading = (
+                name.capitalize() if name in PRICES else trace.get("name") or f"Line {place + 1}"
+            )
             columns.append(heading)
             for x, value in zip(trace["x"], trace[name], strict=True):
                 if x is not None and value is not None:

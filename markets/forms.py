@@ -14,7 +14,9 @@ ACCEPTED = ".csv,.tsv,.txt,.gz,.parquet,.feather,.arrow,.json"
 class UploadForm(SpecForm):
     """ImportSpec and the file it is about."""
 
-    def __init__(self, data: Any = None, files: Any = None, *, initial: ImportSpec | None = None) -> None:
+    def __init__(
+        self, data: Any = None, files: Any = None, *, initial: ImportSpec | None = None
+    ) -> None:
         super().__init__(ImportSpec, data, files, initial=initial)
         self.fields["file"] = forms.FileField(
             label="Candle file",

@@ -8,9 +8,7 @@ urlpatterns = [
     path("datasets/new/", views.dataset_new, name="dataset_new"),
     path("datasets/demo/", views.demo_load, name="demo_load"),
     path("datasets/<int:pk>/", views.dataset_detail, name="dataset_detail"),
-    path(
-        "datasets/<int:pk>/versions/<int:number>/", views.dataset_detail, name="version_detail"
-    ),
+    path("datasets/<int:pk>/versions/<int:number>/", views.dataset_detail, name="version_detail"),
     path(
         "datasets/<int:pk>/versions/<int:number>/chart/",
         views.candles_chart,

@@ -8,10 +8,15 @@ from django.db.models import Q
 from django.http import FileResponse, Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.dateparse import parse_datetime
-from django.views.decorators.http import conditional_page, require_http_methods, require_POST, require_safe
+from django.views.decorators.http import (
+    conditional_page,
+    require_http_methods,
+    require_POST,
+    require_safe,
+)
 
 from accounts import audit
-from accounts.editing import editing_membership, listing, new_key
+from accounts.editing import editing_membership, listing, new_key, user_of
 from artifacts.store import FileChanged, verified_path
 from jobs.errors import InvalidIdempotencyKey, JobConflict, QueueFull
 from jobs.models import Job
@@ -22,8 +27,14 @@ from markets.forms import UploadForm, dress
 from markets.models import Dataset, DatasetVersion, Import
 from markets.reading import CandleRange, InvalidRange, chart_bars
 from markets.services import RefusedUpload, launch_demo, launch_import
+from markets.specs import ImportSpec
 
-SORTS = {"name": "name", "symbol": "instrument__symbol", "rows": "latest__rows", "last": "latest__last_at"}
+SORTS = {
+    "name": "name",
+    "symbol": "instrument__symbol",
+    "rows": "latest__rows",
+    "last": "latest__last_at",
+}
 TABS = ("quality", "used", "versions")
 
 
@@ -52,11 +63,11 @@ def dataset_new(request: HttpRequest) -> HttpResponse:
         context = {"form": UploadForm(), "key": new_key()}
         return render(request, "markets/dataset_new.html", context)
     form, status = UploadForm(request.POST, request.FILES), 400
-    if form.is_valid() and form.spec is not None:
+    if form.is_valid() and isinstance(form.spec, ImportSpec):
         try:
             row = launch_import(
                 workspace=membership.workspace,
-                user=request.user,
+                user=user_of(request),
                 upload=form.cleaned_data["file"],
                 spec=form.spec,
                 idempotency_key=request.POST.get("key", ""),
@@ -71,7 +82,7 @@ def dataset_new(request: HttpRequest) -> HttpResponse:
             audit.record(
                 "upload",
                 workspace=membership.workspace,
-                user=request.user,
+                user=user_of(request),
                 subject=row.sent_name,
                 request=request,
             )
@@ -87,7 +98,7 @@ def demo_load(request: HttpRequest) -> HttpResponse:
     try:
         row = launch_demo(
             workspace=membership.workspace,
-            user=request.user,
+            user=user_of(request),
             idempotency_key=request.POST.get("key", ""),
         )
     except (JobConflict, InvalidIdempotencyKey) as error:
@@ -132,7 +143,7 @@ def candles_chart(request: HttpRequest, pk: int, number: int) -> HttpResponse:
 
 
 @require_safe
-def candles_file(request: HttpRequest, pk: int, number: int) -> HttpResponse:
+def candles_file(request: HttpRequest, pk: int, number: int) -> FileResponse:
     version = fetched_version(request, pk, number)
     try:
         path = verified_path(version.file)
@@ -210,4 +221,3 @@ def gap_marks(version: DatasetVersion) -> list[dict[str, float]]:
 def _seconds_after(version: DatasetVersion, text: str) -> float:
     instant = parse_datetime(text)
     return (instant - version.first_at).total_seconds() if instant else 0.0
-

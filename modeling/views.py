@@ -9,7 +9,7 @@ from django.http import FileResponse, Http404, HttpRequest, HttpResponse, JsonRe
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import conditional_page, require_POST, require_safe
 
-from accounts.editing import editing_membership, listing
+from accounts.editing import editing_membership, listing, user_of
 from artifacts.store import FileChanged, verified_path
 from jobs.errors import JobConflict, QueueFull
 from jobs.models import Job
@@ -99,7 +99,7 @@ def run_resume(request: HttpRequest, pk: int) -> HttpResponse:
     run = fetched(request, pk)
     editing_membership(request)
     try:
-        resume_run(run, user=request.user)
+        resume_run(run, user=user_of(request))
         messages.success(request, "The run goes on from its last checkpoint.")
     except (JobConflict, QueueFull) as error:
         messages.error(request, error.message)
@@ -131,7 +131,7 @@ def predictions_chart(request: HttpRequest, pk: int) -> HttpResponse:
 
 
 @require_safe
-def predictions_file(request: HttpRequest, pk: int, set_pk: int) -> HttpResponse:
+def predictions_file(request: HttpRequest, pk: int, set_pk: int) -> FileResponse:
     run = fetched(request, pk)
     row = get_object_or_404(run.prediction_sets.select_related("file"), pk=set_pk)
     try:

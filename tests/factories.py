@@ -60,14 +60,22 @@ def make_stored(workspace: Workspace, write: Any, name: str = "file.parquet") ->
 
 
 def make_job(
-    workspace: Workspace, *, kind: str = JobKind.IMPORT, status: str = JobStatus.SUCCEEDED, **fields: Any
+    workspace: Workspace,
+    *,
+    kind: str = JobKind.IMPORT,
+    status: str = JobStatus.SUCCEEDED,
+    **fields: Any,
 ) -> Job:
     """A job in any state, with an attempt, an event and a log line once it was claimed."""
     now = timezone.now()
     queues = {JobKind.TRAINING: Queue.TRAINING, JobKind.BACKTEST: Queue.BACKTESTS}
     values = {
         "queue": queues.get(JobKind(kind), Queue.DATA),
-        "progress": 1.0 if status == JobStatus.SUCCEEDED else 0.42 if status == JobStatus.RUNNING else 0.0,
+        "progress": 1.0
+        if status == JobStatus.SUCCEEDED
+        else 0.42
+        if status == JobStatus.RUNNING
+        else 0.0,
         "started_at": None if status == JobStatus.QUEUED else now - timedelta(seconds=95),
         "ended_at": now - timedelta(seconds=5) if status in TERMINAL else None,
         **fields,
@@ -78,7 +86,9 @@ def make_job(
         attempt = JobAttempt.objects.create(
             job=job, number=1, worker=job.pk, host="here", pid=1, ended_at=values["ended_at"]
         )
-        JobEvent.objects.create(job=job, attempt=attempt, kind=EventKind.CLAIMED, data={"attempt": 1})
+        JobEvent.objects.create(
+            job=job, attempt=attempt, kind=EventKind.CLAIMED, data={"attempt": 1}
+        )
         JobLogLine.objects.create(job=job, attempt=attempt, number=1, at=now, text="It has begun.")
         JobLogLine.objects.create(
             job=job, attempt=attempt, number=2, at=now, level="warning", text="A step was slow."
@@ -144,7 +154,9 @@ def make_version(
 
 def holed_candles(days: int = 40) -> Candles:
     """Hourly candles in which six bars are missing."""
-    whole = synthetic_candles(days=days, timeframe_minutes=60, end_at=datetime(2024, 2, 10, tzinfo=UTC))
+    whole = synthetic_candles(
+        days=days, timeframe_minutes=60, end_at=datetime(2024, 2, 10, tzinfo=UTC)
+    )
     keep = np.ones(len(whole), dtype=bool)
     keep[200:206] = False
     names = ("time", "open", "high", "low", "close", "volume")
@@ -202,7 +214,9 @@ def make_run(
         points.append(_point(run, fold, "validation_ratio", 59, 0.97))
     MetricPoint.objects.bulk_create(points)
     if status in (JobStatus.CANCELLED, JobStatus.FAILED):
-        Checkpoint.objects.create(run=run, fold=1, step=50, name="step-50.json", sha256=SHA, size=10)
+        Checkpoint.objects.create(
+            run=run, fold=1, step=50, name="step-50.json", sha256=SHA, size=10
+        )
     if status == JobStatus.SUCCEEDED:
         _finish(run)
     return run
@@ -214,13 +228,15 @@ def _point(run: TrainingRun, fold: int, name: str, step: int, value: float) -> M
 
 def _finish(run: TrainingRun) -> None:
     version = run.experiment.version
-    candles = _candles(version)
+    candles = candles_of(version)
     half, end = len(candles) // 2, int(len(candles) * 0.8)
     opens = candles.time[half:end]
     fold_of = np.where(np.arange(len(opens)) < len(opens) // 2, 1, 2)
     stored = make_stored(
         run.workspace,
-        lambda path: write_predictions(path, _predictions(opens, fold_of, candles.bar_ns), "BTC/USDT (binance)"),
+        lambda path: write_predictions(
+            path, _predictions(opens, fold_of, candles.bar_ns), "BTC/USDT (binance)"
+        ),
         "predictions.parquet",
     )
     PredictionSet.objects.create(
@@ -265,7 +281,7 @@ def _finish(run: TrainingRun) -> None:
     )
 
 
-def _candles(version: DatasetVersion) -> Candles:
+def candles_of(version: DatasetVersion) -> Candles:
     return read_candles(local_path(version.file), version.dataset.timeframe_minutes)
 
 
@@ -332,7 +348,7 @@ def make_backtest(
     )
     if status != JobStatus.SUCCEEDED:
         return row
-    candles = _candles(version).slice(len(_candles(version)) // 2, int(version.rows * 0.8))
+    candles = candles_of(version).slice(len(candles_of(version)) // 2, int(version.rows * 0.8))
     equity = 10_000 * np.cumprod(1 + np.random.default_rng(5).normal(-1e-4, 0.003, len(candles)))
     benchmark = 10_000 * candles.close / candles.close[0]
     columns = {
@@ -343,10 +359,15 @@ def make_backtest(
     }
     row.equity = make_stored(run.workspace, lambda path: pq.write_table(pa.table(columns), path))
     row.trades = make_stored(run.workspace, lambda path: pq.write_table(_trades(candles), path))
-    row.report = make_report(verdict, float(equity[-1] / 10_000 - 1), float(benchmark[-1] / 10_000 - 1))
+    row.report = make_report(
+        verdict, float(equity[-1] / 10_000 - 1), float(benchmark[-1] / 10_000 - 1)
+    )
     numbers = row.report["numbers"]
     row.verdict = verdict
-    row.net_return, row.benchmark_return = numbers["total_return"], numbers["benchmark"]["total_return"]
+    row.net_return, row.benchmark_return = (
+        numbers["total_return"],
+        numbers["benchmark"]["total_return"],
+    )
     row.sharpe, (row.sharpe_low, row.sharpe_high) = numbers["sharpe"], numbers["sharpe_interval"]
     row.max_drawdown, row.trade_count, row.days = numbers["max_drawdown"], 60, numbers["days"]
     row.first_at, row.last_at = instant(candles.time[0]), instant(candles.time[-1])
@@ -394,7 +415,13 @@ def make_report(word: str, net_return: float, benchmark_return: float) -> dict[s
         "exposure": 0.31,
         "turnover": 240.5,
     }
-    comparison = {"rung": "buy_and_hold", "word": word, "difference": -2.1e-4, "low": -9e-4, "high": 4e-4}
+    comparison = {
+        "rung": "buy_and_hold",
+        "word": word,
+        "difference": -2.1e-4,
+        "low": -9e-4,
+        "high": 4e-4,
+    }
     return {
         "numbers": {
             **measured,
@@ -409,7 +436,10 @@ def make_report(word: str, net_return: float, benchmark_return: float) -> dict[s
             "trials_counted": 3,
             "break_even_bps": None,
             "benchmark": {**measured, "total_return": benchmark_return},
-            "rungs": {"buy_and_hold": {**measured, "total_return": benchmark_return}, "logistic": measured},
+            "rungs": {
+                "buy_and_hold": {**measured, "total_return": benchmark_return},
+                "logistic": measured,
+            },
             "monthly": [{"year": 2024, "months": [0.021, -0.034, *[None] * 10], "total": -0.0137}],
             "drawdowns": [
                 {
@@ -420,7 +450,12 @@ def make_report(word: str, net_return: float, benchmark_return: float) -> dict[s
                 }
             ],
             "costs": [
-                {"factor": factor, "total_return": 0.02 - 0.03 * factor, "sharpe": 0.3, "closed_trades": 60}
+                {
+                    "factor": factor,
+                    "total_return": 0.02 - 0.03 * factor,
+                    "sharpe": 0.3,
+                    "closed_trades": 60,
+                }
                 for factor in (0, 0.5, 1, 2, 5)
             ],
         },

@@ -6,13 +6,14 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlencode
 
 from django.core.exceptions import PermissionDenied
 from django.core.paginator import InvalidPage, Page, Paginator
 from django.db.models import QuerySet
 from django.http import Http404, HttpRequest
 
-from accounts.models import Membership
+from accounts.models import Membership, User
 
 PER_PAGE = 50
 
@@ -24,6 +25,13 @@ def editing_membership(request: HttpRequest) -> Membership:
     if not membership or not membership.may_edit:
         raise PermissionDenied("This needs the role editor. Ask an owner of the workspace.")
     return membership
+
+
+def user_of(request: HttpRequest) -> User:
+    """The person behind a request that has passed sign-in."""
+    if not isinstance(request.user, User):
+        raise PermissionDenied("Sign in first.")
+    return request.user
 
 
 def new_key() -> str:
@@ -42,8 +50,6 @@ class Listing:
     @property
     def query(self) -> str:
         """The filters as they stand in a link to another page."""
-        from urllib.parse import urlencode
-
         kept = {"q": self.search, "sort": self.sort}
         return urlencode({key: value for key, value in kept.items() if value})
 

@@ -15,6 +15,7 @@ from django.utils.decorators import method_decorator
 from django.views.decorators.http import require_safe
 
 from accounts import audit
+from accounts.editing import user_of
 from accounts.services import LinkNoLongerValid, use_sign_in_link
 
 PASSWORD_BACKEND = "django.contrib.auth.backends.ModelBackend"
@@ -44,7 +45,7 @@ class PasswordChange(PasswordChangeView):
 
     def form_valid(self, form: Any) -> HttpResponse:  # Any: the form class is Django's choice
         response = super().form_valid(form)
-        audit.record("password_changed", user=self.request.user, request=self.request)
+        audit.record("password_changed", user=user_of(self.request), request=self.request)
         messages.success(self.request, "The password is changed.")
         return response
 
@@ -73,5 +74,3 @@ def locked_out(request: HttpRequest, *details: Any) -> HttpResponse:
     response = render(request, "accounts/login.html", context, status=429)
     response["Retry-After"] = str(wait_s)
     return response
-
-

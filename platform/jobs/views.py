@@ -11,7 +11,7 @@ from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.http import conditional_page, require_POST, require_safe
 
 from accounts import audit
-from accounts.editing import editing_membership, listing
+from accounts.editing import editing_membership, listing, user_of
 from jobs.models import Job
 from jobs.services import JobConflict, request_cancel
 
@@ -69,9 +69,13 @@ def job_cancel(request: HttpRequest, pk: str) -> HttpResponse:
     job = fetched(request, pk)
     editing_membership(request)
     try:
-        request_cancel(job, user=request.user)
+        request_cancel(job, user=user_of(request))
         audit.record(
-            "cancel", workspace=job.workspace, user=request.user, subject=job.pk, request=request
+            "cancel",
+            workspace=job.workspace,
+            user=user_of(request),
+            subject=job.pk,
+            request=request,
         )
         messages.success(request, "Cancel is asked for. What was finished is kept.")
     except JobConflict as error:

@@ -4,6 +4,7 @@ from typing import Any
 
 from django.http import HttpRequest
 
+from accounts.models import User
 from jobs.models import Job
 from jobs.statuses import TERMINAL
 
@@ -28,14 +29,14 @@ def theme_of(request: HttpRequest) -> str:
 def shell(request: HttpRequest) -> dict[str, Any]:
     """What the frame around every page needs; the count is asked for only where it is shown."""
     user = getattr(request, "user", None)
-    signed_in = user is not None and user.is_authenticated
+    signed_in = isinstance(user, User)
     return {
         "theme": theme_of(request),
         "rail": RAIL if signed_in else (),
         "section": request.path.split("/")[1],
         "running_jobs": (
             (lambda: Job.objects.visible_to(user).exclude(status__in=TERMINAL).count())
-            if signed_in
+            if isinstance(user, User)
             else 0
         ),
         "request_id": getattr(request, "request_id", ""),

@@ -1,0 +1,207 @@
+import json
+
+import pytest
+
+from accounts.models import Role
+from backtests.forms import shown_values
+from backtests.models import Backtest
+from backtests.presets import preset
+from jobs.models import Job
+from jobs.statuses import JobStatus
+from markets.candles.synthetic import synthetic_candles
+from modeling.models import Experiment, TrainingRun
+from tests import factories
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def alice(client):
+    user = factories.make_user("alice")
+    client.force_login(user)
+    return user
+
+
+@pytest.fixture
+def version(alice):
+    """Candles long enough for the preset."""
+    return factories.make_version(alice.first_workspace(), candles=synthetic_candles(days=90))
+
+
+def body(version, **changes):
+    values = shown_values(preset("tiny")) | changes
+    ticked = {name: value for name, value in values.items() if value is not False}
+    return {"name": "First", "datasets": version.pk, "preset": "tiny", "key": "one", **ticked}
+
+
+def test_the_list_shows_preset_parameters_and_best_verdict(client, alice):
+    experiment = factories.make_experiment(alice.first_workspace())
+    factories.make_backtest(factories.make_run(experiment))
+    page = client.get("/experiments/").content.decode()
+    assert "50\u2009662" in page
+    assert "Not better" in page
+    assert "[−3.10, 1.20]" in page
+
+
+def test_the_list_needs_at_most_eight_queries(client, alice, django_assert_max_num_queries):
+    version = factories.make_version(alice.first_workspace())
+    for name in ("One", "Two", "Three"):
+        factories.make_run(
+            factories.make_experiment(version.workspace, version, name), status=JobStatus.QUEUED
+        )
+    with django_assert_max_num_queries(8):
+        client.get("/experiments/")
+
+
+def test_without_candles_the_form_says_what_comes_first(client, alice):
+    page = client.get("/experiments/new/").content.decode()
+    assert "needs candles first" in page
+    assert "Load demo data" in page
+
+
+def test_the_form_opens_with_the_preset_and_every_declared_field(client, version):
+    page = client.get("/experiments/new/").content.decode()
+    for path, value in (("windows.context_bars", "64"), ("training.learning_rate", "0.001")):
+        assert f'name="{path}" value="{value}"' in page
+    assert "An unknown" not in page
+    assert client.get("/experiments/new/?preset=huge").status_code == 404
+
+
+def test_saving_stores_the_spec_of_the_form(client, version):
+    answer = client.post("/experiments/new/", body(version, **{"training.epochs": "3"}))
+    experiment = Experiment.objects.get()
+    assert answer.headers["Location"] == f"/experiments/{experiment.pk}/"
+    assert experiment.model_spec.training.epochs == 3
+    assert experiment.preset == "tiny"
+
+
+def test_an_unchanged_form_is_exactly_the_preset(client, version):
+    client.post("/experiments/new/", body(version))
+    assert Experiment.objects.get().model_spec == preset("tiny").model_spec()
+
+
+def test_save_and_launch_queues_run_and_backtest(client, version):
+    answer = client.post("/experiments/new/", body(version, action="launch"))
+    run = TrainingRun.objects.get()
+    assert answer.headers["Location"] == f"/runs/{run.pk}/"
+    assert Backtest.objects.get(run=run).job.after_id == run.job_id
+
+
+def test_a_wrong_field_is_400_with_text_beside_it_and_keeps_the_rest(client, version):
+    answer = client.post(
+        "/experiments/new/", body(version, **{"network.heads": "7", "training.epochs": "3"})
+    )
+    page = answer.content.decode()
+    assert answer.status_code == 400
+    assert "heads must divide 32" in page
+    assert 'href="#id_network.heads"' in page
+    assert 'name="training.epochs" value="3"' in page
+    assert not Experiment.objects.exists()
+
+
+@pytest.mark.parametrize("rate", ["0", "-1", "abc", "1e9"])
+def test_a_learning_rate_out_of_bounds_is_refused(client, version, rate):
+    answer = client.post("/experiments/new/", body(version, **{"training.learning_rate": rate}))
+    assert answer.status_code == 400
+    assert 'id="id_training.learning_rate_error"' in answer.content.decode()
+
+
+def test_too_little_history_is_said_beside_the_candles(client, alice):
+    short = factories.make_version(alice.first_workspace())
+    answer = client.post("/experiments/new/", body(short))
+    assert answer.status_code == 400
+    assert "usable bars" in answer.content.decode()
+    assert not Experiment.objects.exists()
+
+
+def test_the_spec_can_be_given_as_json(client, version):
+    spec = preset("tiny").to_json()
+    spec["training"]["epochs"] = 5
+    client.post("/experiments/new/", body(version, spec_json=json.dumps(spec)))
+    assert Experiment.objects.get().model_spec.training.epochs == 5
+
+
+def test_an_unknown_key_in_json_is_named_with_the_nearest_known_one(client, version):
+    text = json.dumps({"training": {"learnig_rate": 0.1}})
+    answer = client.post("/experiments/new/", body(version, spec_json=text))
+    assert answer.status_code == 400
+    assert "did you mean &quot;learning_rate&quot;" in answer.content.decode()
+
+
+def test_candles_of_another_workspace_cannot_be_chosen(client, version):
+    foreign = factories.make_version(factories.make_user("charlie").first_workspace())
+    answer = client.post("/experiments/new/", body(foreign))
+    assert answer.status_code == 400
+    assert "was not found" in answer.content.decode()
+
+
+def test_the_estimate_answers_size_time_and_splits(client, version):
+    page = client.post("/experiments/estimate/", body(version)).content.decode()
+    assert "50\u2009662" in page
+    assert page.count('class="r-test"') == 4 + 1
+    assert not Experiment.objects.exists()
+
+
+def test_the_estimate_says_what_is_wrong(client, version):
+    answer = client.post("/experiments/estimate/", body(version, **{"network.heads": "7"}))
+    assert answer.status_code == 200
+    assert "heads must divide 32" in answer.content.decode()
+
+
+def test_the_experiment_page_shows_what_was_changed_first(client, version):
+    client.post("/experiments/new/", body(version, **{"training.epochs": "3"}))
+    page = client.get(f"/experiments/{Experiment.objects.get().pk}/").content.decode()
+    assert page.index("Epochs") < page.index("Feature set")
+    assert "No run yet" in page
+
+
+def test_a_clone_opens_with_the_values_of_its_source(client, version):
+    client.post("/experiments/new/", body(version, **{"training.epochs": "3"}))
+    source = Experiment.objects.get()
+    page = client.get(f"/experiments/new/?from={source.pk}").content.decode()
+    assert 'value="First (copy)"' in page
+    assert 'name="training.epochs" value="3"' in page
+
+
+def test_launch_starts_a_run_once_for_a_key(client, version):
+    client.post("/experiments/new/", body(version))
+    address = f"/experiments/{Experiment.objects.get().pk}/launch/"
+    first, second = client.post(address, {"key": "k"}), client.post(address, {"key": "k"})
+    assert first.headers["Location"] == second.headers["Location"]
+    assert TrainingRun.objects.count() == 1
+
+
+def test_a_full_queue_is_said_on_the_page(client, version, settings):
+    settings.JOBS_QUEUED_TRAININGS = 1
+    client.post("/experiments/new/", body(version, action="launch"))
+    address = f"/experiments/{Experiment.objects.get().pk}/launch/"
+    page = client.post(address, {"key": "two"}, follow=True).content.decode()
+    assert "the limit is 1" in page
+
+
+def test_a_hostile_name_is_shown_as_text(client, version):
+    name = "<script>alert(1)</script>{{7*7}}"
+    client.post("/experiments/new/", body(version) | {"name": name})
+    experiment = Experiment.objects.get()
+    for address in ("/experiments/", f"/experiments/{experiment.pk}/"):
+        page = client.get(address).content.decode()
+        assert "<script>alert" not in page
+        assert "{{7*7}}" in page
+
+
+def test_a_viewer_can_look_but_not_launch(client, alice):
+    experiment = factories.make_experiment(alice.first_workspace())
+    client.force_login(factories.make_user("bob", experiment.workspace, Role.VIEWER))
+    page = client.get(f"/experiments/{experiment.pk}/").content.decode()
+    assert "Launch</button>" not in page
+    assert client.post(f"/experiments/{experiment.pk}/launch/").status_code == 403
+    assert client.get("/experiments/new/").status_code == 403
+    assert not Job.objects.filter(kind="training").exists()
+
+
+def test_a_stranger_gets_404(client, alice):
+    experiment = factories.make_experiment(alice.first_workspace())
+    client.force_login(factories.make_user("charlie"))
+    assert client.get(f"/experiments/{experiment.pk}/").status_code == 404
+    assert client.post(f"/experiments/{experiment.pk}/launch/").status_code == 404
+    assert client.get(f"/experiments/new/?from={experiment.pk}").status_code == 404

@@ -1,0 +1,156 @@
+import pytest
+
+from accounts.models import Role
+from jobs.models import Job
+from jobs.statuses import JobStatus
+from tests import factories
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def alice(client):
+    user = factories.make_user("alice")
+    client.force_login(user)
+    return user
+
+
+@pytest.fixture
+def experiment(alice):
+    return factories.make_experiment(alice.first_workspace())
+
+
+@pytest.fixture
+def run(experiment):
+    return factories.make_run(experiment)
+
+
+def test_the_list_shows_status_timeframe_and_scores(client, run):
+    page = client.get("/runs/").content.decode()
+    assert "succeeded" in page
+    assert "0.510" in page
+    assert "1h" in page
+
+
+def test_the_list_needs_at_most_eight_queries(client, experiment, django_assert_max_num_queries):
+    for seed in range(4):
+        factories.make_run(experiment, seed=seed, status=JobStatus.RUNNING)
+    with django_assert_max_num_queries(8):
+        client.get("/runs/")
+
+
+def test_a_finished_run_shows_folds_ladder_verdicts_and_what_it_is_made_of(client, run):
+    page = client.get(f"/runs/{run.pk}/").content.decode()
+    for words in (
+        "Logistic regression",
+        "Not better",
+        "Causality check",
+        "Weights sha256",
+        "it has no direction",
+    ):
+        assert words in page
+
+
+def test_a_run_page_needs_at_most_twenty_queries(client, run, django_assert_max_num_queries):
+    with django_assert_max_num_queries(20):
+        client.get(f"/runs/{run.pk}/")
+
+
+def test_a_score_stands_with_its_interval(client, run):
+    page = client.get(f"/runs/{run.pk}/").content.decode()
+    assert "[0.480, 0.540]" in page
+
+
+def test_a_running_run_shows_progress_in_box_and_title(client, experiment):
+    run = factories.make_run(experiment, status=JobStatus.RUNNING, message="Fold 1 of 4, epoch 2")
+    page = client.get(f"/runs/{run.pk}/").content.decode()
+    assert "<title>42\u00a0% · Tiny transformer, seed 0" in page
+    assert "Fold 1 of 4, epoch 2" in page
+    assert 'http-equiv="refresh"' in page
+
+
+def test_the_live_box_is_small_and_carries_the_newest_point(client, experiment):
+    run = factories.make_run(experiment, status=JobStatus.RUNNING)
+    answer = client.get(f"/runs/{run.pk}/status/")
+    newest = run.points.order_by("-pk").first().pk
+    assert f'data-version="{newest}"' in answer.content.decode()
+    assert len(answer.content) <= 4096
+
+
+def test_a_queued_run_says_where_it_stands(client, experiment):
+    run = factories.make_run(experiment, status=JobStatus.QUEUED)
+    assert "Waiting: position 1 of 1 in training" in client.get(f"/runs/{run.pk}/").content.decode()
+
+
+def test_the_loss_chart_draws_every_logged_point_once(client, run):
+    figure = client.get(f"/runs/{run.pk}/charts/loss/").json()["figure"]
+    drawn = [value for value in figure["data"][0]["y"] if value is not None]
+    assert len(drawn) == 2 * 59
+    assert client.get(f"/runs/{run.pk}/charts/other/").status_code == 404
+
+
+def test_metrics_go_on_after_the_last_point_seen(client, run):
+    everything = client.get(f"/runs/{run.pk}/metrics/").json()["points"]
+    rest = client.get(f"/runs/{run.pk}/metrics/", {"after": everything[4]["id"]}).json()["points"]
+    assert rest == everything[5:]
+    assert client.get(f"/runs/{run.pk}/metrics/", {"after": "x"}).status_code == 400
+
+
+def test_the_prediction_chart_joins_candles_scores_and_thresholds(client, run):
+    figure = client.get(f"/runs/{run.pk}/predictions/chart/").json()["figure"]
+    by_name = {trace["name"]: trace for trace in figure["data"]}
+    close = [value for value in by_name["Close"]["y"] if value is not None]
+    candles = factories.candles_of(run.experiment.version)
+    assert close[0] == candles.close[len(candles) // 2]
+    assert {0.5, 0.6} == set(by_name["Threshold, long"]["y"]) - {None}
+
+
+def test_a_run_without_predictions_says_where_to_look(client, experiment):
+    run = factories.make_run(experiment, status=JobStatus.RUNNING)
+    page = client.get(f"/runs/{run.pk}/predictions/").content.decode()
+    assert "no predictions yet" in page
+    assert client.get(f"/runs/{run.pk}/predictions/chart/").status_code == 404
+
+
+def test_a_failed_run_opens_on_its_message_with_resume(client, experiment):
+    run = factories.make_run(
+        experiment, status=JobStatus.FAILED, message="The loss became non-finite."
+    )
+    page = client.get(f"/runs/{run.pk}/").content.decode()
+    assert "The loss became non-finite." in page
+    assert f"/runs/{run.pk}/resume/" in page
+
+
+def test_resume_queues_a_new_job(client, experiment):
+    run = factories.make_run(experiment, status=JobStatus.CANCELLED)
+    assert client.post(f"/runs/{run.pk}/resume/").status_code == 302
+    assert Job.objects.filter(resumed_from=run.job_id, status=JobStatus.QUEUED).exists()
+
+
+def test_resume_of_a_finished_run_says_why_not(client, run):
+    page = client.post(f"/runs/{run.pk}/resume/", follow=True).content.decode()
+    assert "already ended" in page
+
+
+def test_a_leak_alarm_stands_on_the_page(client, run):
+    run.leak_alarm = {"raised": True, "reasons": ["Accuracy 0.71 over all folds."]}
+    run.save()
+    page = client.get(f"/runs/{run.pk}/").content.decode()
+    assert "Leak alarm." in page
+    assert "Accuracy 0.71 over all folds." in page
+
+
+def test_a_viewer_sees_no_action_and_is_refused(client, experiment):
+    run = factories.make_run(experiment, status=JobStatus.CANCELLED)
+    client.force_login(factories.make_user("bob", run.workspace, Role.VIEWER))
+    assert "Resume" not in client.get(f"/runs/{run.pk}/").content.decode()
+    assert client.post(f"/runs/{run.pk}/resume/").status_code == 403
+
+
+@pytest.mark.parametrize(
+    "end", ["", "status/", "metrics/", "charts/loss/", "predictions/", "predictions/chart/"]
+)
+def test_a_stranger_gets_404(client, run, end):
+    client.force_login(factories.make_user("charlie"))
+    assert client.get(f"/runs/{run.pk}/{end}").status_code == 404
+    assert client.post(f"/runs/{run.pk}/resume/").status_code == 404

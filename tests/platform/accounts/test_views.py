@@ -1,0 +1,79 @@
+import pytest
+
+from accounts.models import AuditEvent
+from accounts.services import make_sign_in_link
+from tests.factories import PASSWORD, make_user
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def alice():
+    return make_user("alice")
+
+
+def test_signing_in_leads_to_the_dashboard_and_is_audited(client, alice):
+    answer = client.post("/login/", {"username": "alice", "password": PASSWORD})
+    assert answer.headers["Location"] == "/"
+    assert AuditEvent.objects.filter(action="sign_in", user=alice).exists()
+
+
+def test_a_wrong_password_is_400_and_says_the_same_for_unknown_names(client, alice):
+    known = client.post("/login/", {"username": "alice", "password": "wrong"})
+    unknown = client.post("/login/", {"username": "nobody", "password": "wrong"})
+    assert known.status_code == unknown.status_code == 400
+    assert "do not match" in known.content.decode()
+    assert "do not match" in unknown.content.decode()
+
+
+def test_sign_in_never_redirects_to_another_site(client, alice):
+    body = {"username": "alice", "password": PASSWORD, "next": "https://elsewhere.example/"}
+    assert client.post("/login/", body).headers["Location"] == "/"
+
+
+def test_the_sixth_wrong_password_is_429_with_retry_after(client, alice, settings):
+    settings.AXES_ENABLED = True
+    for _ in range(6):
+        answer = client.post("/login/", {"username": "alice", "password": "wrong"})
+    assert answer.status_code == 429
+    assert answer.headers["Retry-After"] == "900"
+    assert "15 minutes" in answer.content.decode()
+
+
+def test_a_sign_in_link_works_once(client, alice):
+    link = make_sign_in_link(alice)
+    assert client.get(link).headers["Location"] == "/"
+    client.logout()
+    again = client.get(link)
+    assert again.status_code == 410
+    assert "no longer valid" in again.content.decode()
+
+
+def test_signing_out_needs_a_post(client, alice):
+    client.force_login(alice)
+    assert client.get("/logout/").status_code == 405
+    assert client.post("/logout/").headers["Location"] == "/login/"
+
+
+def test_the_password_can_be_changed(client, alice):
+    client.force_login(alice)
+    new = "another long password"
+    body = {"old_password": PASSWORD, "new_password1": new, "new_password2": new}
+    assert client.post("/password/", body).status_code == 302
+    alice.refresh_from_db()
+    assert alice.check_password(new)
+
+
+def test_a_short_password_is_refused_beside_its_field(client, alice):
+    client.force_login(alice)
+    body = {"old_password": PASSWORD, "new_password1": "short", "new_password2": "short"}
+    answer = client.post("/password/", body)
+    assert answer.status_code == 400
+    assert "too short" in answer.content.decode()
+
+
+def test_a_form_without_its_token_is_403(alice):
+    from django.test import Client
+
+    strict = Client(enforce_csrf_checks=True)
+    assert strict.post("/login/", {"username": "alice", "password": PASSWORD}).status_code == 403

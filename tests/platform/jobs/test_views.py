@@ -1,0 +1,109 @@
+import pytest
+
+from accounts.models import Role
+from jobs.models import Job
+from jobs.statuses import JobStatus
+from tests import factories
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def alice(client):
+    user = factories.make_user("alice")
+    client.force_login(user)
+    return user
+
+
+@pytest.fixture
+def running(alice):
+    return factories.make_job(alice.first_workspace(), status=JobStatus.RUNNING)
+
+
+def test_the_list_shows_queues_and_jobs(client, running):
+    page = client.get("/jobs/").content.decode()
+    assert f"/jobs/{running.pk}/" in page
+    assert "no worker" in page
+
+
+def test_the_list_needs_at_most_eight_queries_however_long_it_is(
+    client, alice, django_assert_max_num_queries
+):
+    for _ in range(12):
+        factories.make_job(alice.first_workspace())
+    with django_assert_max_num_queries(8):
+        client.get("/jobs/")
+
+
+def test_a_job_shows_its_attempts_events_and_log(client, running):
+    page = client.get(f"/jobs/{running.pk}/").content.decode()
+    assert "It has begun." in page
+    assert "Claimed" in page
+
+
+def test_the_log_is_filtered_on_the_server(client, running):
+    page = client.get(f"/jobs/{running.pk}/", {"level": "warning"}).content.decode()
+    assert "A step was slow." in page
+    assert "It has begun." not in page
+
+
+def test_the_log_can_be_downloaded(client, running):
+    answer = client.get(f"/jobs/{running.pk}/log/")
+    assert answer.headers["Content-Disposition"].startswith("attachment")
+    assert "warning A step was slow." in answer.content.decode()
+
+
+def test_the_live_box_polls_while_the_job_runs(client, running):
+    answer = client.get(f"/jobs/{running.pk}/status/")
+    assert answer.status_code == 200
+    assert 'hx-trigger="every 2s"' in answer.content.decode()
+    assert len(answer.content) <= 4096
+
+
+def test_an_unchanged_live_box_is_304(client, alice):
+    job = factories.make_job(alice.first_workspace(), status=JobStatus.QUEUED)
+    first = client.get(f"/jobs/{job.pk}/status/")
+    again = client.get(f"/jobs/{job.pk}/status/", headers={"If-None-Match": first.headers["ETag"]})
+    assert again.status_code == 304
+
+
+def test_the_live_box_stops_when_the_job_has_ended(client, alice):
+    job = factories.make_job(alice.first_workspace(), status=JobStatus.FAILED, message="Line 3.")
+    answer = client.get(f"/jobs/{job.pk}/status/")
+    assert answer.status_code == 286
+    assert "hx-trigger" not in answer.content.decode()
+    assert "Line 3." in answer.content.decode()
+
+
+def test_cancel_asks_the_job_to_stop(client, running):
+    assert client.post(f"/jobs/{running.pk}/cancel/").status_code == 302
+    assert Job.objects.get(pk=running.pk).status == JobStatus.CANCELLING
+
+
+def test_cancel_of_an_ended_job_says_so(client, alice):
+    job = factories.make_job(alice.first_workspace())
+    page = client.post(f"/jobs/{job.pk}/cancel/", follow=True).content.decode()
+    assert "already ended" in page
+
+
+def test_a_viewer_sees_no_cancel_and_is_refused(client, running):
+    bob = factories.make_user("bob", running.workspace, Role.VIEWER)
+    client.force_login(bob)
+    assert "Stop it" not in client.get(f"/jobs/{running.pk}/").content.decode()
+    assert client.post(f"/jobs/{running.pk}/cancel/").status_code == 403
+
+
+@pytest.mark.parametrize("end", ["", "status/", "log/"])
+def test_a_stranger_gets_404(client, running, end):
+    client.force_login(factories.make_user("charlie"))
+    assert client.get(f"/jobs/{running.pk}/{end}").status_code == 404
+
+
+def test_a_stranger_cannot_cancel(client, running):
+    client.force_login(factories.make_user("charlie"))
+    assert client.post(f"/jobs/{running.pk}/cancel/").status_code == 404
+
+
+def test_an_unknown_sort_or_page_is_404(client, alice):
+    assert client.get("/jobs/?sort=password").status_code == 404
+    assert client.get("/jobs/?page=99").status_code == 404

@@ -1,0 +1,69 @@
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from django.utils import timezone
+
+from web.templatetags.numbers import age, direction, instant, number, number_text, shown, status
+
+
+@pytest.mark.parametrize(
+    ("value", "kind", "text"),
+    [
+        (0.01239, "signed", "+1.24\u00a0%"),
+        (-0.01239, "signed", "−1.24\u00a0%"),
+        (0.0, "signed", "0.00\u00a0%"),
+        (-0.1234, "drawdown", "−12.3\u00a0%"),
+        (157232, "count", "157\u2009232"),
+        (1.236, "ratio", "1.24"),
+        (-0.001, "ratio", "0.00"),
+        (67123.4567, "price", "67\u2009123.5"),
+        (0.00012345678, "price", "0.000123457"),
+        (0.5, "plain", "0.5000"),
+        (0.0125, "score", "0.013"),
+        (3 * 2**20, "bytes", "3.0\u00a0MiB"),
+        (95, "seconds", "1\u00a0min 35\u00a0s"),
+        (12.34, "bps", "12.3\u00a0bp"),
+    ],
+)
+def test_each_kind_of_number_has_one_way_to_be_written(value, kind, text):
+    assert number_text(value, kind) == text
+
+
+@pytest.mark.parametrize("value", [None, float("nan"), float("inf"), "", "abc", True, [1]])
+def test_what_is_no_number_is_a_dash(value):
+    assert number_text(value, "signed") == "—"
+
+
+def test_a_number_keeps_its_full_value_on_hover():
+    assert 'title="0.012345678"' in number(0.012345678, "percent")
+
+
+def test_zero_is_muted():
+    assert "muted" in number(0.0, "signed")
+
+
+def test_times_name_their_zone():
+    assert "2024-03-24 12:40 UTC" in instant(datetime(2024, 3, 24, 12, 40, tzinfo=UTC))
+
+
+def test_an_age_keeps_the_exact_time_on_hover():
+    text = age(timezone.now() - timedelta(minutes=3, seconds=5))
+    assert "3\u00a0min ago" in text
+    assert 'title="' in text
+
+
+def test_a_status_is_a_shape_and_a_word():
+    assert "◔" in status("running")
+    assert "running" in status("running")
+
+
+def test_direction_is_never_colour_alone():
+    assert "▲" in direction(0.1)
+    assert "▼" in direction(-0.1)
+    assert "■" in direction(None)
+
+
+def test_settings_are_shown_in_words():
+    assert shown(None) == "—"
+    assert shown(True) == "on"
+    assert shown((0, 1)) == "0, 1"

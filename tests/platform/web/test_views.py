@@ -1,0 +1,97 @@
+import pytest
+from django.db import OperationalError
+
+from jobs.statuses import JobStatus
+from tests import factories
+from web import health
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def alice(client):
+    user = factories.make_user("alice")
+    client.force_login(user)
+    return user
+
+
+def test_an_empty_workspace_is_shown_the_three_steps(client, alice):
+    page = client.get("/").content.decode()
+    assert "From candles to a verdict" in page
+    assert "Load demo data" in page
+
+
+def test_the_dashboard_shows_what_runs_and_the_last_verdicts(client, alice):
+    workspace = alice.first_workspace()
+    backtest = factories.make_backtest(factories.make_run(factories.make_experiment(workspace)))
+    factories.make_job(workspace, status=JobStatus.RUNNING, message="Fold 2 of 4")
+    page = client.get("/").content.decode()
+    assert "Fold 2 of 4" in page
+    assert f"/backtests/{backtest.pk}/" in page
+    assert "From candles to a verdict" not in page
+
+
+def test_a_visitor_is_sent_to_sign_in(client):
+    assert client.get("/").headers["Location"].startswith("/login/")
+
+
+def test_a_stranger_sees_nothing_of_another_workspace_on_the_dashboard(client, alice):
+    other = factories.make_user("charlie").first_workspace()
+    factories.make_job(other, status=JobStatus.RUNNING, message="Secret work")
+    assert "Secret work" not in client.get("/").content.decode()
+
+
+def test_the_glossary_explains_every_measure(client, alice):
+    page = client.get("/help/glossary/").content.decode()
+    for anchor in ("m-sharpe", "m-max_drawdown", "h-auc", "verdict", "holdout"):
+        assert f'id="{anchor}"' in page
+
+
+def test_healthz_asks_no_database(client, django_assert_num_queries):
+    with django_assert_num_queries(0):
+        assert client.get("/healthz").json() == {"status": "ok"}
+
+
+def test_readyz_is_degraded_without_workers(client, monkeypatch):
+    monkeypatch.setitem(health.CHECKS, "broker", lambda: "")
+    answer = client.get("/readyz")
+    assert answer.status_code == 200
+    assert answer.json()["status"] == "degraded"
+    assert answer.json()["checks"]["database"]["ok"]
+    assert not answer.json()["checks"]["workers"]["ok"]
+
+
+def test_readyz_is_503_without_the_database(client, monkeypatch):
+    def away() -> str:
+        raise OperationalError("connection refused")
+
+    monkeypatch.setitem(health.CHECKS, "database", away)
+    monkeypatch.setitem(health.CHECKS, "broker", lambda: "")
+    answer = client.get("/readyz")
+    assert answer.status_code == 503
+    assert answer.json()["checks"]["database"]["detail"].startswith("OperationalError")
+
+
+def test_the_theme_switch_works_without_javascript(client):
+    answer = client.post("/theme/", {"next": "/login/"})
+    assert answer.cookies["theme"].value == "light"
+    assert answer.headers["Location"] == "/login/"
+    assert 'data-theme="light"' in client.get("/login/").content.decode()
+
+
+def test_the_theme_switch_redirects_to_this_site_only(client):
+    answer = client.post("/theme/", {"next": "https://elsewhere.example/"})
+    assert answer.headers["Location"] == "/"
+
+
+def test_no_page_has_inline_script_or_handlers(client, alice):
+    page = client.get("/").content.decode()
+    assert "onclick" not in page
+    assert "hx-on" not in page
+    assert page.count("<script") == page.count("<script src=")
+
+
+def test_an_unknown_address_is_a_page_with_a_request_id(client, alice):
+    answer = client.get("/nothing/")
+    assert answer.status_code == 404
+    assert answer.headers["X-Request-ID"] in answer.content.decode()
