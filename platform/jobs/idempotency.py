@@ -27,7 +27,7 @@ def check_key(key: str) -> str:
 
 
 def replay(workspace: Workspace, key: str, request_sha256: str) -> Job | None:
-    """The job this request started before, or None when it is new.
+    """The job this request started before (its newest resume), or None when it is new.
 
     Call it inside the transaction that will make the rows: an equal request that runs at the same
     moment then waits here until this one commits. JobConflict when the key belongs to another body.
@@ -38,12 +38,24 @@ def replay(workspace: Workspace, key: str, request_sha256: str) -> Job | None:
     if not connection.in_atomic_block:
         raise RuntimeError("replay needs the transaction that makes the rows")
     lock("outsample.jobs.idempotency", f"{workspace.pk}:{key}")
-    job = recent(workspace, key)
-    if job is not None and job.request_sha256 != request_sha256:
-        raise JobConflict("idempotency_conflict", job=job)
-    return job
+    first = _first(workspace, key)
+    if first is None:
+        return None
+    if first.request_sha256 != request_sha256:
+        raise JobConflict("idempotency_conflict", job=first)
+    return _newest(first)
 
 
 def recent(workspace: Workspace, key: str) -> Job | None:
+    first = _first(workspace, key)
+    return _newest(first) if first is not None else None
+
+
+def _first(workspace: Workspace, key: str) -> Job | None:
     rows = Job.objects.filter(workspace=workspace, idempotency_key=key, created_at__gt=Now() - KEPT)
     return rows.order_by("created_at").first()
+
+
+def _newest(job: Job) -> Job:
+    # The subject row points at the newest job of the chain.
+    return [job, *job.resumes()][-1]

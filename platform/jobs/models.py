@@ -202,6 +202,15 @@ class Job(WorkspaceRow):
             return None
         return self.after
 
+    def resumes(self) -> list[Job]:
+        """The jobs that went on from this one, oldest first."""
+        found: list[Job] = []
+        last = self
+        while (later := Job.objects.filter(resumed_from=last).first()) is not None:
+            found.append(later)
+            last = later
+        return found
+
     def position(self) -> tuple[int, int]:
         """Place in the queue and its length; a list reads them by `with_position` beforehand."""
         known = self.__dict__

@@ -17,7 +17,7 @@ from jobs.events import record
 from jobs.models import Job, JobAttempt
 from jobs.publishing import publish_after_commit
 from jobs.statuses import LAUNCHES, TERMINAL, EventKind, JobKind, JobStatus
-from jobs.transitions import cancel_queued, move, release_waiting
+from jobs.transitions import AFTER_NOT_SUCCEEDED, cancel_queued, move, release_waiting
 
 __all__ = ["JobConflict", "QueueFull", "enqueue", "request_cancel", "resume_job"]
 
@@ -140,9 +140,10 @@ def _cancel(job: Job, user: User) -> bool:
 def resume_job(job: Job, user: User, *, has_checkpoint: bool | None = None) -> Job:
     """Make a new job that goes on from the last checkpoint of an ended one.
 
-    The newest job of the chain is the one that is resumed. `has_checkpoint` is what the caller
-    verified; None asks the attempts of the chain. Raises JobConflict with `job_active`,
-    `job_finished` or `no_checkpoint`.
+    The newest job of the chain is the one that is resumed. Its subject row points at the new job
+    from now on, and jobs that were cancelled because it did not succeed wait again. `has_checkpoint`
+    is what the caller verified; None asks the attempts of the chain. Raises JobConflict with
+    `job_active`, `job_finished` or `no_checkpoint`.
     """
     chain = _chain(job)
     last = Job.objects.select_for_update(no_key=True, of=("self",)).get(pk=chain[-1].pk)
@@ -158,26 +159,45 @@ def resume_job(job: Job, user: User, *, has_checkpoint: bool | None = None) -> J
         raise JobConflict("no_checkpoint", job=last)
     lock_workspace(last.workspace_id)
     _check_quotas(last.workspace, last.kind, is_launch=False)
-    resumed = Job.objects.create(
-        workspace=last.workspace,
-        created_by=user,
-        kind=last.kind,
-        queue=last.queue,
-        resumed_from=last,
-    )
-    record(resumed.pk, EventKind.QUEUED, resumed_from=str(last.pk))
+    resumed = _succeed_to(last, user)
     publish_after_commit(resumed.pk)
     return resumed
+
+
+def _succeed_to(ended: Job, user: User, after: Job | None = None) -> Job:
+    """A new job in the place of an ended one, and one for each that was cancelled because of it."""
+    resumed = Job.objects.create(
+        workspace=ended.workspace,
+        created_by=user,
+        kind=ended.kind,
+        queue=ended.queue,
+        after=after,
+        resumed_from=ended,
+    )
+    record(resumed.pk, EventKind.QUEUED, resumed_from=str(ended.pk))
+    _hand_over_subject(ended, resumed)
+    dropped = Job.objects.filter(
+        after=ended, status=JobStatus.CANCELLED, code=AFTER_NOT_SUCCEEDED, resumed_by=None
+    )
+    for waiting in dropped.order_by("created_at", "pk"):
+        _succeed_to(waiting, user, after=resumed)
+    return resumed
+
+
+def _hand_over_subject(ended: Job, resumed: Job) -> None:
+    """Let the row whose work this is point at the new job; jobs know no apps, so by relation."""
+    for relation in Job._meta.related_objects:
+        if relation.one_to_one and relation.related_model is not Job:
+            rows = relation.related_model._base_manager
+            name = relation.field.name
+            rows.filter(**{name: ended}).update(**{name: resumed})
 
 
 def _chain(job: Job) -> list[Job]:
     first = job
     while first.resumed_from is not None:
         first = first.resumed_from
-    chain = [first]
-    while (later := Job.objects.filter(resumed_from=chain[-1]).first()) is not None:
-        chain.append(later)
-    return chain
+    return [first, *first.resumes()]
 
 
 def _has_checkpoint(chain: list[Job]) -> bool:

@@ -21,6 +21,9 @@ from jobs.models import Job, JobAttempt, JobEvent
 from jobs.publishing import publish_after_commit
 from jobs.statuses import ALLOWED, TERMINAL, EventKind, ExitKind, JobStatus
 
+# The code of a job that was cancelled because the one it waited for did not succeed.
+AFTER_NOT_SUCCEEDED = "after_not_succeeded"
+
 
 def move(
     job_id: uuid.UUID,
@@ -136,7 +139,7 @@ def release_waiting(job_id: uuid.UUID, status: JobStatus) -> None:
             publish_after_commit(waiting_id)
         else:
             message = f"The job it waited for ended as {status.label.lower()}."
-            cancel_queued(waiting_id, message, code="after_not_succeeded")
+            cancel_queued(waiting_id, message, code=AFTER_NOT_SUCCEEDED)
 
 
 def cancel_queued(job_id: uuid.UUID, message: str, *, code: str = "") -> bool:
