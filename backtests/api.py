@@ -2,21 +2,22 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.db.models import Prefetch
 from django.http import HttpResponse
-from django.shortcuts import get_object_or_404
-from drf_spectacular.utils import OpenApiParameter, OpenApiTypes, extend_schema
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_field
 from rest_framework import generics, serializers
-from rest_framework.request import Request
+from rest_framework.renderers import BaseRenderer
 from rest_framework.response import Response
-from rest_framework.views import APIView
 
 from accounts import audit
+from accounts.api_views import ApiView, MemberRequest, VisibleList, VisibleRows
 from accounts.rest import (
+    NAME_MAX,
+    FiniteJSONRenderer,
     Problem,
     StrictSerializer,
-    VisibleRows,
-    idempotency_key,
-    refuse_conflict,
+    whole_number,
 )
 from backtests.models import Backtest
 from backtests.presets import preset
@@ -28,16 +29,16 @@ from backtests.services import (
     launch_experiment,
 )
 from backtests.specs import BacktestSpec, ExperimentSpec
-from jobs.errors import JobConflict, QueueFull
+from jobs.api import started
 from jobs.statuses import JobStatus
 from markets.models import DatasetVersion
-from markets.reading import CandleRange, InvalidRange
+from markets.reading import CANDLES_MAX
 from modeling.api import RunSerializer
-from modeling.models import Experiment, PredictionSet
+from modeling.models import Experiment, PredictionSet, TrainingRun
 from modeling.presets import PRESETS
-from specs.serializers import SpecSerializerField
+from specs.serializers import SpecPartField, SpecSerializerField
 
-NAME_MAX = 200
+NOTES_MAX = 10_000
 TRADES_PER_PAGE = 200
 
 
@@ -52,18 +53,20 @@ class ExperimentRequest(StrictSerializer):
     name = serializers.CharField(max_length=NAME_MAX)
     datasets = ChosenDataset(many=True, allow_empty=False)
     preset = serializers.ChoiceField(choices=sorted(PRESETS), required=False)
-    spec = serializers.JSONField(required=False)
-    notes = serializers.CharField(max_length=10_000, required=False, allow_blank=True)
+    spec = SpecPartField(ExperimentSpec, required=False)
+    notes = serializers.CharField(max_length=NOTES_MAX, required=False, allow_blank=True)
 
 
 class EstimateRequest(ExperimentRequest):
+    """The body of an experiment; here it needs no name."""
+
     name = serializers.CharField(max_length=NAME_MAX, required=False)
 
 
 class ExperimentSerializer(serializers.ModelSerializer[Experiment]):
-    spec = serializers.JSONField()
+    spec = SpecSerializerField(ExperimentSpec, read_only=True)
     datasets = serializers.SerializerMethodField()
-    runs = serializers.PrimaryKeyRelatedField(many=True, read_only=True)
+    runs: Any = serializers.PrimaryKeyRelatedField(many=True, read_only=True)  # Any: a list of ids
 
     class Meta:
         model = Experiment
@@ -81,11 +84,17 @@ class ExperimentSerializer(serializers.ModelSerializer[Experiment]):
             "created_at",
         )
 
+    @extend_schema_field(ChosenDataset(many=True))
     def get_datasets(self, experiment: Experiment) -> list[dict[str, int]]:
         return [
             {"dataset": version.dataset_id, "version": version.number}
             for version in experiment.versions.all()
         ]
+
+
+LISTED = Experiment.objects.prefetch_related(
+    "versions", Prefetch("runs", TrainingRun.objects.only("experiment"))
+)
 
 
 class EstimateSerializer(serializers.Serializer[Any]):
@@ -100,41 +109,48 @@ class EstimateSerializer(serializers.Serializer[Any]):
     holdout_at = serializers.DateTimeField()
 
 
-def _chosen(request: Request, data: dict[str, Any]) -> tuple[list[DatasetVersion], ExperimentSpec]:
-    """The visible versions and the spec of a request. Raises Problem or InvalidSpec."""
+def _chosen(
+    request: MemberRequest, data: dict[str, Any]
+) -> tuple[list[DatasetVersion], ExperimentSpec]:
+    """The versions of this workspace and the spec of a request. Raises Problem or InvalidSpec."""
     rows = DatasetVersion.objects.select_related("dataset__instrument").visible_to(request.user)
-    versions = [
-        rows.filter(dataset_id=item["dataset"], number=item["version"]).first()
-        for item in data["datasets"]
-    ]
-    found = [version for version in versions if version is not None]
-    if len(found) < len(versions):
-        raise Problem("invalid", "datasets: not found", fields={"datasets": "not found"})
-    over = data.get("spec", {})
-    if not isinstance(over, dict):
-        raise Problem("invalid", "spec: expected an object", fields={"spec": "expected an object"})
+    rows = rows.filter(workspace=request.membership.workspace)
+    versions = []
+    for place, item in enumerate(data["datasets"]):
+        version = rows.filter(dataset_id=item["dataset"], number=item["version"]).first()
+        if version is None:
+            text = f"dataset {item['dataset']} version {item['version']} not found"
+            raise Problem(
+                "invalid",
+                f"datasets: {text}",
+                fields={"datasets": "not found", f"datasets.{place}": text},
+            )
+        versions.append(version)
     name = data.get("preset")
     base = preset(name).to_json() if name else {}
-    return found, ExperimentSpec.parse(_merged(base, over))
+    return versions, ExperimentSpec.parse(_merged(base, data.get("spec", {})))
 
 
 def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """`over` laid over `base`, part by part."""
     merged = dict(base)
     for key, value in over.items():
         inner = merged.get(key)
-        both = isinstance(inner, dict) and isinstance(value, dict)
-        merged[key] = _merged(inner, value) if both else value
+        if isinstance(inner, dict) and isinstance(value, dict):
+            merged[key] = _merged(inner, value)
+        else:
+            merged[key] = value
     return merged
 
 
-class ExperimentList(VisibleRows, generics.ListAPIView):  # type: ignore[type-arg]  # generic only in the stubs
+class ExperimentList(VisibleList, generics.ListAPIView):  # type: ignore[type-arg]  # generic only in the stubs
     """Experiments of the workspace; POST makes one. They never change: clone instead."""
 
-    rows = Experiment.objects.prefetch_related("versions", "runs")
+    rows = LISTED
     serializer_class = ExperimentSerializer
 
     @extend_schema(request=ExperimentRequest, responses={201: ExperimentSerializer})
-    def post(self, request: Request) -> Response:
+    def post(self, request: MemberRequest) -> Response:
         body = ExperimentRequest(data=request.data)
         body.is_valid(raise_exception=True)
         versions, spec = _chosen(request, body.validated_data)
@@ -148,32 +164,36 @@ class ExperimentList(VisibleRows, generics.ListAPIView):  # type: ignore[type-ar
             notes=body.validated_data.get("notes", ""),
         )
         audit.record(
-            "create", workspace=experiment.workspace, user=request.user, subject=experiment.pk, request=request
+            "create",
+            workspace=experiment.workspace,
+            user=request.user,
+            subject=experiment.pk,
+            request=request,
         )
         return Response(ExperimentSerializer(experiment).data, status=201)
 
 
 class ExperimentDetail(VisibleRows, generics.RetrieveAPIView):  # type: ignore[type-arg]  # generic only in the stubs
-    rows = Experiment.objects.prefetch_related("versions", "runs")
+    """One experiment with its whole spec. It never changes."""
+
+    rows = LISTED
     serializer_class = ExperimentSerializer
 
-    def http_method_not_allowed(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+    def http_method_not_allowed(self, request: Any, *args: Any, **kwargs: Any) -> Response:
         self.get_object()
-        raise Problem(
-            "method_not_allowed", "Experiments do not change; clone it.", status_code=405
-        )
+        raise Problem("method_not_allowed", "Experiments do not change; clone it.", status_code=405)
 
 
-class ExperimentEstimate(APIView):
+class ExperimentEstimate(ApiView):
     """What a run would cost; nothing is stored or built."""
 
     @extend_schema(request=EstimateRequest, responses=EstimateSerializer)
-    def post(self, request: Request) -> Response:
+    def post(self, request: MemberRequest) -> Response:
         body = EstimateRequest(data=request.data)
         body.is_valid(raise_exception=True)
         versions, spec = _chosen(request, body.validated_data)
         if len(versions) != 1:
-            raise Problem("invalid", "datasets: expected exactly one", fields={"datasets": "expected exactly one"})
+            raise Problem.of_field("datasets", f"found {len(versions)}; expected exactly one")
         return Response(EstimateSerializer(estimate(spec, versions[0])).data)
 
 
@@ -181,30 +201,41 @@ class SeedRequest(StrictSerializer):
     seed = serializers.IntegerField(min_value=0, max_value=2**31 - 1, required=False)
 
 
-class ExperimentRuns(VisibleRows, APIView):
+class LaunchedRunSerializer(RunSerializer):
+    """The first run, and the ids of all runs of this launch."""
+
+    runs = serializers.ListField(child=serializers.IntegerField())
+
+    class Meta:
+        model = TrainingRun
+        fields = (*RunSerializer.Meta.fields, "runs")
+
+
+class ExperimentRuns(VisibleRows):
     """Launch a run: of the given seed, else of every seed of the spec."""
 
     rows = Experiment.objects.prefetch_related("versions__dataset__instrument")
 
-    @extend_schema(request=SeedRequest, responses={202: RunSerializer})
-    def post(self, request: Request, pk: int) -> Response:
-        experiment = get_object_or_404(self.get_queryset(), pk=pk)
+    @extend_schema(request=SeedRequest, responses={202: LaunchedRunSerializer})
+    def post(self, request: MemberRequest, pk: int) -> Response:
+        experiment = self.changeable(pk=pk)
         body = SeedRequest(data=request.data)
         body.is_valid(raise_exception=True)
-        try:
-            runs = launch_experiment(
+        runs, headers = started(
+            request,
+            experiment.workspace,
+            "launch",
+            lambda key: launch_experiment(
                 experiment,
                 user=request.user,
                 seed=body.validated_data.get("seed"),
-                idempotency_key=idempotency_key(request),
-            )
-        except (JobConflict, QueueFull) as error:
-            raise refuse_conflict(error) from None
-        audit.record(
-            "launch", workspace=experiment.workspace, user=request.user, subject=runs[0].pk, request=request
+                idempotency_key=key,
+            ),
+            lambda runs: runs[0].job,
         )
-        answer = RunSerializer(runs[0]).data | {"runs": [run.pk for run in runs]}
-        return Response(answer, status=202)
+        runs[0].runs = [run.pk for run in runs]
+        answer = LaunchedRunSerializer(runs[0]).data
+        return Response(answer, status=202, headers=headers)
 
 
 class BacktestSerializer(serializers.ModelSerializer[Backtest]):
@@ -245,11 +276,16 @@ class BacktestDetailSerializer(BacktestSerializer):
     benchmark = serializers.SerializerMethodField()
     assumptions = serializers.SerializerMethodField()
 
-    class Meta(BacktestSerializer.Meta):
+    class Meta:
+        model = Backtest
         fields = (*BacktestSerializer.Meta.fields, "spec", "metrics", "benchmark", "assumptions")
 
     def get_metrics(self, row: Backtest) -> dict[str, Any]:
-        return {key: value for key, value in _numbers(row).items() if not isinstance(value, (dict, list))}
+        return {
+            key: value
+            for key, value in _numbers(row).items()
+            if not isinstance(value, (dict, list))
+        }
 
     def get_benchmark(self, row: Backtest) -> dict[str, Any]:
         found: dict[str, Any] = _numbers(row).get("benchmark", {})
@@ -271,56 +307,63 @@ class SourceRequest(StrictSerializer):
 
 class BacktestRequest(StrictSerializer):
     name = serializers.CharField(max_length=NAME_MAX)
-    source = SourceRequest()
-    spec = serializers.JSONField(required=False)
+    source = SourceRequest()  # type: ignore[assignment]  # the stubs know Field.source only
+    spec = SpecPartField(BacktestSpec, required=False)
 
 
-class BacktestList(VisibleRows, generics.ListAPIView):  # type: ignore[type-arg]  # generic only in the stubs
+class BacktestList(VisibleList, generics.ListAPIView):  # type: ignore[type-arg]  # generic only in the stubs
     """Backtests of the workspace; POST runs one on the predictions of a finished run."""
 
     rows = Backtest.objects.for_list()
     serializer_class = BacktestSerializer
 
     @extend_schema(request=BacktestRequest, responses={202: BacktestSerializer})
-    def post(self, request: Request) -> Response:
+    def post(self, request: MemberRequest) -> Response:
         body = BacktestRequest(data=request.data)
         body.is_valid(raise_exception=True)
         data = body.validated_data
         spec = BacktestSpec.parse(data.get("spec", {}))
+        workspace = request.membership.workspace
         sets = PredictionSet.objects.select_related("run__job", "run__experiment")
-        source = sets.visible_to(request.user).filter(pk=data["source"]["predictions"]).first()
+        sets = sets.visible_to(request.user).filter(workspace=workspace)
+        source = sets.filter(pk=data["source"]["predictions"]).first()
         if source is None:
-            text = "not found"
-            raise Problem("invalid", f"source.predictions: {text}", fields={"source.predictions": text})
+            raise Problem.of_field("source.predictions", "not found")
         if source.run.job.status != JobStatus.SUCCEEDED:
-            raise Problem("run_not_finished", "The run has not succeeded.", status_code=409)
-        try:
-            row = launch_backtest(
-                workspace=request.membership.workspace,
+            raise Problem(
+                "run_not_finished", f"The run is {source.run.job.status}.", status_code=409
+            )
+        row, headers = started(
+            request,
+            workspace,
+            "launch",
+            lambda key: launch_backtest(
+                workspace=workspace,
                 user=request.user,
                 name=data["name"],
                 run=source.run,
                 spec=spec,
-                idempotency_key=idempotency_key(request),
-            )
-        except (JobConflict, QueueFull) as error:
-            raise refuse_conflict(error) from None
-        audit.record("launch", workspace=row.workspace, user=request.user, subject=row.pk, request=request)
-        return Response(BacktestSerializer(row).data, status=202)
+                idempotency_key=key,
+            ),
+            lambda row: row.job,
+        )
+        return Response(BacktestSerializer(row).data, status=202, headers=headers)
 
 
 class BacktestDetail(VisibleRows, generics.RetrieveAPIView):  # type: ignore[type-arg]  # generic only in the stubs
+    """One backtest with its measures, its benchmark and its assumptions."""
+
     rows = Backtest.objects.for_list()
     serializer_class = BacktestDetailSerializer
 
 
-class FinishedBacktest(VisibleRows, APIView):
+class FinishedBacktest(VisibleRows):
     """Base of the answers that need a finished report."""
 
     rows = Backtest.objects.for_list().select_related("equity", "trades")
 
     def finished(self, pk: int) -> Backtest:
-        row: Backtest = get_object_or_404(self.get_queryset(), pk=pk)
+        row: Backtest = self.found(pk=pk)
         if not row.report:
             raise Problem(
                 "backtest_not_finished", f"The backtest is {row.job.status}.", status_code=409
@@ -329,42 +372,64 @@ class FinishedBacktest(VisibleRows, APIView):
 
 
 class BacktestTrades(FinishedBacktest):
-    @extend_schema(responses=OpenApiTypes.OBJECT, parameters=[OpenApiParameter("page", int)])
-    def get(self, request: Request, pk: int) -> Response:
+    """Trades in order of entry, 200 a page."""
+
+    parameters = frozenset({"page"})
+
+    @extend_schema(
+        responses=OpenApiTypes.OBJECT, parameters=[OpenApiParameter("page", OpenApiTypes.INT)]
+    )
+    def get(self, request: MemberRequest, pk: int) -> Response:
         row = self.finished(pk)
-        page = request.query_params.get("page", "1")
+        page = whole_number(request, "page", 1, at_most=10**9)
         count = trade_count(row)
-        last = max(1, -(-count // TRADES_PER_PAGE))
-        if not (page.isascii() and page.isdigit() and 1 <= int(page[:9]) <= last):
-            raise Problem("not_found", f"page: expected 1 to {last}", status_code=404)
-        start = (int(page) - 1) * TRADES_PER_PAGE
-        return Response({"count": count, "results": trade_rows(row, start, start + TRADES_PER_PAGE)})
+        start = (page - 1) * TRADES_PER_PAGE
+        if page > 1 and start >= count:
+            raise Problem("not_found", "There is no such page.", status_code=404)
+        results = trade_rows(row, start, min(count, start + TRADES_PER_PAGE))
+        return Response({"count": count, "results": results})
+
+
+class CsvRenderer(BaseRenderer):
+    """Lets a request for text/csv through; the view writes the text itself."""
+
+    media_type = "text/csv"
+    format = "csv"
+
+    def render(self, data: Any, *args: Any) -> Any:
+        return FiniteJSONRenderer().render(data)
 
 
 class BacktestTradesCsv(FinishedBacktest):
+    """All trades as a CSV file."""
+
+    renderer_classes = [FiniteJSONRenderer, CsvRenderer]
+
     @extend_schema(responses={(200, "text/csv"): OpenApiTypes.STR})
-    def get(self, request: Request, pk: int) -> HttpResponse:
+    def get(self, request: MemberRequest, pk: int) -> HttpResponse:
         answer = HttpResponse(trades_csv(self.finished(pk)), content_type="text/csv; charset=utf-8")
         answer["Content-Disposition"] = 'attachment; filename="trades.csv"'
         return answer
 
 
 class BacktestEquity(FinishedBacktest):
-    @extend_schema(responses=OpenApiTypes.OBJECT, parameters=[OpenApiParameter("max", int)])
-    def get(self, request: Request, pk: int) -> Response:
-        try:
-            span = CandleRange.parse(request.query_params)
-        except InvalidRange as error:
-            text = str(error)
-            raise Problem("invalid", f"{error.field}: {text}", fields={error.field: text}) from None
-        return Response(equity_points(self.finished(pk), span.most))
+    """At most `max` points of the equity, its extremes kept."""
+
+    parameters = frozenset({"max"})
+
+    @extend_schema(
+        responses=OpenApiTypes.OBJECT, parameters=[OpenApiParameter("max", OpenApiTypes.INT)]
+    )
+    def get(self, request: MemberRequest, pk: int) -> Response:
+        most = whole_number(request, "max", CANDLES_MAX, at_most=CANDLES_MAX)
+        return Response(equity_points(self.finished(pk), most))
 
 
 class BacktestReport(FinishedBacktest):
     """report.json: all figures under `numbers`, equal for equal runs."""
 
     @extend_schema(responses=OpenApiTypes.OBJECT)
-    def get(self, request: Request, pk: int) -> Response:
+    def get(self, request: MemberRequest, pk: int) -> Response:
         row = self.finished(pk)
         run = row.run
         return Response(

@@ -1,23 +1,23 @@
 from __future__ import annotations
 
-import json
 from typing import Any
 
-from django.shortcuts import get_object_or_404
+from django.http import QueryDict
+from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import generics, serializers
 from rest_framework.parsers import MultiPartParser
-from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.views import APIView
 
-from accounts import audit
-from accounts.rest import Problem, VisibleRows, idempotency_key, refuse_conflict
-from jobs.errors import JobConflict, QueueFull
+from accounts.api_views import MemberRequest, VisibleList, VisibleRows
+from accounts.rest import Problem, json_object
+from jobs.api import started
 from markets.models import Dataset, DatasetVersion, Import
 from markets.reading import CandleRange, InvalidRange, chart_bars, iso_times
 from markets.services import RefusedUpload, launch_import
 from markets.specs import ImportSpec
+
+COLUMNS = ("open", "high", "low", "close", "volume")
 
 
 class VersionSerializer(serializers.ModelSerializer[DatasetVersion]):
@@ -53,7 +53,7 @@ class DatasetSerializer(serializers.ModelSerializer[Dataset]):
 class ImportSerializer(serializers.ModelSerializer[Import]):
     status = serializers.CharField(source="job.status")
     code = serializers.CharField(source="job.code")
-    message = serializers.CharField(source="job.message")
+    message = serializers.CharField(source="job.shown_message")
     dataset = serializers.SerializerMethodField()
     version = serializers.SerializerMethodField()
 
@@ -82,35 +82,49 @@ class UploadSerializer(serializers.Serializer[Any]):
     column_map = serializers.JSONField(required=False)
 
 
-class DatasetList(VisibleRows, generics.ListAPIView):  # type: ignore[type-arg]  # generic only in the stubs
+class DatasetList(VisibleList, generics.ListAPIView):  # type: ignore[type-arg]  # generic only in the stubs
     """Datasets of the workspace; POST uploads a candle file."""
 
-    rows = Dataset.objects.for_list().exclude(latest=None)
+    rows = Dataset.objects.for_list().exclude(latest=None).order_by("-pk")
     serializer_class = DatasetSerializer
     parser_classes = [MultiPartParser]
 
     @extend_schema(request=UploadSerializer, responses={202: ImportSerializer})
-    def post(self, request: Request) -> Response:
+    def post(self, request: MemberRequest) -> Response:
+        fields = _fields_of(request)
         upload = request.FILES.get("file")
         if upload is None:
-            raise Problem("missing_file", "A file is required.", fields={"file": "a file is required"})
-        spec = ImportSpec.parse(_fields_of(request))
-        try:
-            row = launch_import(
-                workspace=request.membership.workspace,
+            raise Problem(
+                "missing_file", "A file is required.", fields={"file": "a file is required"}
+            )
+        spec = ImportSpec.parse(fields)
+        workspace = request.membership.workspace
+        row, headers = started(
+            request,
+            workspace,
+            "upload",
+            lambda key: _launched(
+                workspace=workspace,
                 user=request.user,
                 upload=upload,
                 spec=spec,
-                idempotency_key=idempotency_key(request),
-            )
-        except RefusedUpload as error:
-            raise Problem(
-                error.code, error.message, status_code=error.status, fields={error.field: error.message}
-            ) from None
-        except (JobConflict, QueueFull) as error:
-            raise refuse_conflict(error) from None
-        audit.record("upload", workspace=row.workspace, user=request.user, subject=row.pk, request=request)
-        return Response(ImportSerializer(row).data, status=202)
+                idempotency_key=key,
+            ),
+            lambda row: row.job,
+        )
+        return Response(ImportSerializer(row).data, status=202, headers=headers)
+
+
+def _launched(**arguments: Any) -> Import:
+    try:
+        return launch_import(**arguments)
+    except RefusedUpload as error:
+        raise Problem(
+            error.code,
+            error.message,
+            status_code=error.status,
+            fields={error.field: error.message},
+        ) from None
 
 
 class DatasetDetail(VisibleRows, generics.RetrieveAPIView):  # type: ignore[type-arg]  # generic only in the stubs
@@ -125,6 +139,22 @@ class ImportDetail(VisibleRows, generics.RetrieveAPIView):  # type: ignore[type-
     serializer_class = ImportSerializer
 
 
+SPAN = frozenset({"from", "to", "max"})
+SPAN_SCHEMA = [
+    OpenApiParameter("from", OpenApiTypes.DATETIME, description="First bar (UTC, its open)."),
+    OpenApiParameter("to", OpenApiTypes.DATETIME, description="End (UTC, exclusive)."),
+    OpenApiParameter("max", OpenApiTypes.INT, description="At most so many bars, up to 2000."),
+]
+
+
+def span_of(request: MemberRequest) -> CandleRange:
+    """`from`, `to` and `max` of a request. Raises Problem."""
+    try:
+        return CandleRange.parse(request.query_params)
+    except InvalidRange as error:
+        raise Problem.of_field(error.field, str(error)) from None
+
+
 class CandleSerializer(serializers.Serializer[Any]):
     timeframe = serializers.CharField()
     time = serializers.ListField(child=serializers.DateTimeField())
@@ -136,46 +166,38 @@ class CandleSerializer(serializers.Serializer[Any]):
     aggregated = serializers.BooleanField()
 
 
-class VersionCandles(VisibleRows, APIView):
+class VersionCandles(VisibleRows):
     """Candles of a version, aggregated on the server to at most `max` bars."""
 
     rows = DatasetVersion.objects.select_related("dataset", "file")
+    parameters = SPAN
 
-    @extend_schema(
-        responses=CandleSerializer,
-        parameters=[
-            OpenApiParameter("from", str),
-            OpenApiParameter("to", str),
-            OpenApiParameter("max", int),
-        ],
-    )
-    def get(self, request: Request, pk: int, number: int) -> Response:
-        version = get_object_or_404(self.get_queryset(), dataset_id=pk, number=number)
-        try:
-            span = CandleRange.parse(request.query_params)
-        except InvalidRange as error:
-            text = str(error)
-            raise Problem("invalid", f"{error.field}: {text}", fields={error.field: text}) from None
-        bars, is_aggregated = chart_bars(version, span)
-        columns = {
-            name: getattr(bars, name).tolist() for name in ("open", "high", "low", "close", "volume")
-        }
+    @extend_schema(responses=CandleSerializer, parameters=SPAN_SCHEMA)
+    def get(self, request: MemberRequest, pk: int, number: int) -> Response:
+        version = self.found(dataset_id=pk, number=number)
+        bars, is_aggregated = chart_bars(version, span_of(request))
         return Response(
             {
                 "timeframe": version.dataset.timeframe,
                 "time": iso_times(bars.time),
-                **columns,
+                **{name: getattr(bars, name).tolist() for name in COLUMNS},
                 "aggregated": is_aggregated,
             }
         )
 
 
-def _fields_of(request: Request) -> dict[str, Any]:
-    data = {name: value for name, value in request.data.items() if name != "file"}
+def _fields_of(request: MemberRequest) -> dict[str, Any]:
+    """The text fields of the form, each at most once; a second file is an unknown field."""
+    data: dict[str, Any] = {}
+    assert isinstance(request.data, QueryDict)  # the only parser of this route
+    for name, values in request.data.lists():
+        if len(values) > 1:
+            raise Problem.of_field(name[:80], f"found {len(values)} times; expected once")
+        if name != "file":
+            data[name] = values[0]
     if "column_map" in data:
         try:
-            data["column_map"] = json.loads(data["column_map"])
-        except ValueError:
-            text = "expected a JSON object"
-            raise Problem("invalid_spec", f"column_map: {text}", fields={"column_map": text}) from None
+            data["column_map"] = json_object(data["column_map"])
+        except Problem as error:
+            raise Problem.of_field("column_map", error.text) from None
     return data

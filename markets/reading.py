@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,8 @@ from markets.candles.frame import Candles, read_candles
 from markets.models import DatasetVersion
 
 CANDLES_MAX = 2000
+EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+NS_MAX = 2**63 - 1
 
 
 class InvalidRange(ValueError):
@@ -36,7 +38,8 @@ class CandleRange:
     def parse(cls, params: Any) -> CandleRange:  # Any: a QueryDict or a dict of texts
         """Read `from`, `to` and `max`. Raises InvalidRange."""
         most = params.get("max", str(CANDLES_MAX))
-        if not (most.isascii() and most.isdigit() and 1 <= int(most[:9]) <= CANDLES_MAX):
+        is_number = most.isascii() and most.isdigit() and len(most) < 10
+        if not (is_number and 1 <= int(most) <= CANDLES_MAX):
             raise InvalidRange("max", f"found {most[:20]!r}; expected 1 to {CANDLES_MAX}")
         return cls(_instant(params, "from"), _instant(params, "to"), int(most))
 
@@ -44,8 +47,8 @@ class CandleRange:
 def candles_in(version: DatasetVersion, span: CandleRange) -> Candles:
     """The candles of a version whose open lies in [from_at, to_at)."""
     candles = read_candles(local_path(version.file), version.dataset.timeframe_minutes)
-    start = np.searchsorted(candles.time, _ns(span.from_at)) if span.from_at else 0
-    stop = np.searchsorted(candles.time, _ns(span.to_at)) if span.to_at else len(candles)
+    start = np.searchsorted(candles.time, ns_of(span.from_at)) if span.from_at else 0
+    stop = np.searchsorted(candles.time, ns_of(span.to_at)) if span.to_at else len(candles)
     return candles.slice(int(start), max(int(start), int(stop)))
 
 
@@ -70,9 +73,13 @@ def _instant(params: Any, name: str) -> datetime | None:
         # A plus sign in a query string arrives as a blank.
         found = datetime.fromisoformat(text.replace(" ", "+") if "T" in text else text)
     except ValueError:
-        raise InvalidRange(name, f"found {text[:40]!r}; expected a time such as 2024-01-31T00:00Z") from None
+        raise InvalidRange(
+            name, f"found {text[:40]!r}; expected a time such as 2024-01-31T00:00Z"
+        ) from None
     return found if found.tzinfo else found.replace(tzinfo=timezone.utc)
 
 
-def _ns(instant: datetime) -> int:
-    return round(instant.timestamp() * 1e6) * 1000
+def ns_of(instant: datetime) -> int:
+    """Nanoseconds since 1970, or the nearest end of what 64 bits can hold."""
+    since = (instant - EPOCH) // timedelta(microseconds=1) * 1000
+    return max(-NS_MAX, min(NS_MAX, since))

@@ -2,19 +2,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.shortcuts import get_object_or_404
+from django.db.models import Prefetch
+from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import generics, serializers
-from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.views import APIView
 
 from accounts import audit
-from accounts.rest import Problem, VisibleRows, refuse_conflict
-from jobs.api import JobSerializer
+from accounts.api_views import MemberRequest, VisibleList, VisibleRows
+from accounts.rest import refuse_conflict, whole_number
+from jobs.api import JobSerializer, cancelled
 from jobs.errors import JobConflict, QueueFull
-from jobs.services import request_cancel
-from markets.reading import CandleRange, InvalidRange
+from markets.api import SPAN, SPAN_SCHEMA, span_of
 from modeling.models import BaselineScore, Fold, MetricPoint, PredictionSet, TrainingRun
 from modeling.reading import prediction_rows
 from modeling.services import resume_run
@@ -72,11 +71,17 @@ class RunSerializer(serializers.ModelSerializer[TrainingRun]):
         return next((row.pk for row in run.backtests.all() if row.is_own), None)
 
 
+LISTED = TrainingRun.objects.select_related("job").prefetch_related(
+    Prefetch("prediction_sets", PredictionSet.objects.only("run", "rung")), "backtests"
+)
+
+
 class RunDetailSerializer(RunSerializer):
     folds = FoldSerializer(many=True)
     baselines = BaselineSerializer(many=True)
 
-    class Meta(RunSerializer.Meta):
+    class Meta:
+        model = TrainingRun
         fields = (
             *RunSerializer.Meta.fields,
             "metrics",
@@ -93,15 +98,17 @@ class RunDetailSerializer(RunSerializer):
         )
 
 
-class RunList(VisibleRows, generics.ListAPIView):  # type: ignore[type-arg]  # generic only in the stubs
-    rows = TrainingRun.objects.select_related("job").prefetch_related("prediction_sets", "backtests")
+class RunList(VisibleList, generics.ListAPIView):  # type: ignore[type-arg]  # generic only in the stubs
+    """Training runs, newest first."""
+
+    rows = LISTED
     serializer_class = RunSerializer
 
 
 class RunDetail(VisibleRows, generics.RetrieveAPIView):  # type: ignore[type-arg]  # generic only in the stubs
-    rows = TrainingRun.objects.select_related("job").prefetch_related(
-        "prediction_sets", "backtests", "folds", "baselines"
-    )
+    """One run with its folds, its baselines and its verdict."""
+
+    rows = LISTED.prefetch_related("folds", "baselines")
     serializer_class = RunDetailSerializer
 
 
@@ -111,53 +118,48 @@ class PointSerializer(serializers.ModelSerializer[MetricPoint]):
         fields = ("id", "fold", "name", "step", "value")
 
 
-class RunMetrics(VisibleRows, APIView):
+class RunMetrics(VisibleRows):
     """Metric points in the order they were written; `after` is the last id seen."""
 
     rows = TrainingRun.objects
+    parameters = frozenset({"after"})
 
     @extend_schema(
-        responses=PointSerializer(many=True), parameters=[OpenApiParameter("after", int)]
+        responses=PointSerializer(many=True),
+        parameters=[OpenApiParameter("after", OpenApiTypes.INT)],
     )
-    def get(self, request: Request, pk: int) -> Response:
-        run = get_object_or_404(self.get_queryset(), pk=pk)
-        after = request.query_params.get("after", "0")
-        if not (after.isascii() and after.isdigit() and len(after) < 19):
-            text = f"found {after[:20]!r}; expected a whole number"
-            raise Problem("invalid", f"after: {text}", fields={"after": text})
-        points = run.points.filter(pk__gt=int(after)).order_by("pk")[:POINTS_MAX]
+    def get(self, request: MemberRequest, pk: int) -> Response:
+        run = self.found(pk=pk)
+        after = whole_number(request, "after", 0, at_least=0, at_most=10**18)
+        points = run.points.filter(pk__gt=after).order_by("pk")[:POINTS_MAX]
         return Response(PointSerializer(points, many=True).data)
 
 
-class RunCancel(VisibleRows, APIView):
+class RunCancel(VisibleRows):
     """Ask a run to stop; its last checkpoint is kept."""
 
     rows = TrainingRun.objects.select_related("job")
 
     @extend_schema(request=None, responses={202: JobSerializer})
-    def post(self, request: Request, pk: int) -> Response:
-        run = get_object_or_404(self.get_queryset(), pk=pk)
-        try:
-            job = request_cancel(run.job, user=request.user)
-        except JobConflict as error:
-            raise refuse_conflict(error) from None
-        audit.record("cancel", workspace=run.workspace, user=request.user, subject=run.pk, request=request)
-        return Response(JobSerializer(job).data, status=202)
+    def post(self, request: MemberRequest, pk: int) -> Response:
+        return cancelled(request, self.changeable(pk=pk).job)
 
 
-class RunResume(VisibleRows, APIView):
+class RunResume(VisibleRows):
     """Go on from the last checkpoint of a cancelled, failed or errored run."""
 
     rows = TrainingRun.objects.select_related("job")
 
     @extend_schema(request=None, responses={202: JobSerializer})
-    def post(self, request: Request, pk: int) -> Response:
-        run = get_object_or_404(self.get_queryset(), pk=pk)
+    def post(self, request: MemberRequest, pk: int) -> Response:
+        run = self.changeable(pk=pk)
         try:
             job = resume_run(run, user=request.user)
         except (JobConflict, QueueFull) as error:
             raise refuse_conflict(error) from None
-        audit.record("resume", workspace=run.workspace, user=request.user, subject=run.pk, request=request)
+        audit.record(
+            "resume", workspace=run.workspace, user=request.user, subject=run.pk, request=request
+        )
         return Response(JobSerializer(job).data, status=202)
 
 
@@ -175,24 +177,12 @@ class PredictionSerializer(serializers.Serializer[Any]):
     realised_volatility = serializers.FloatField(allow_null=True)
 
 
-class PredictionDetail(VisibleRows, APIView):
-    """Predictions per bar, out of sample only."""
+class PredictionDetail(VisibleRows):
+    """Predictions per bar, out of sample only; from `from` on, at most `max` of them."""
 
     rows = PredictionSet.objects.select_related("file", "run__experiment")
+    parameters = SPAN
 
-    @extend_schema(
-        responses=PredictionSerializer(many=True),
-        parameters=[
-            OpenApiParameter("from", str),
-            OpenApiParameter("to", str),
-            OpenApiParameter("max", int),
-        ],
-    )
-    def get(self, request: Request, pk: int) -> Response:
-        row = get_object_or_404(self.get_queryset(), pk=pk)
-        try:
-            span = CandleRange.parse(request.query_params)
-        except InvalidRange as error:
-            text = str(error)
-            raise Problem("invalid", f"{error.field}: {text}", fields={error.field: text}) from None
-        return Response(prediction_rows(row, span))
+    @extend_schema(responses=PredictionSerializer(many=True), parameters=SPAN_SCHEMA)
+    def get(self, request: MemberRequest, pk: int) -> Response:
+        return Response(prediction_rows(self.found(pk=pk), span_of(request)))

@@ -8,23 +8,23 @@ from typing import Any
 import numpy as np
 
 from artifacts.store import local_path
-from markets.reading import CandleRange, iso_times
+from markets.reading import CandleRange, iso_times, ns_of
 from modeling.evaluation.table import Table, read_predictions
 from modeling.models import PredictionSet
 
 
-def predictions_in(row: PredictionSet, span: CandleRange) -> Table:
+def prediction_columns(row: PredictionSet, span: CandleRange) -> Table:
     """The rows of a prediction set whose bar opens in the span; times are int64 nanoseconds."""
     table = read_predictions(local_path(row.file))
     opens = table["open_at"]
-    start = np.searchsorted(opens, _ns(span.from_at)) if span.from_at else 0
-    stop = np.searchsorted(opens, _ns(span.to_at)) if span.to_at else len(opens)
+    start = np.searchsorted(opens, ns_of(span.from_at)) if span.from_at else 0
+    stop = np.searchsorted(opens, ns_of(span.to_at)) if span.to_at else len(opens)
     return {name: values[start:stop] for name, values in table.items()}
 
 
 def prediction_rows(row: PredictionSet, span: CandleRange) -> list[dict[str, Any]]:
     """The first `span.most` predictions of the span as plain JSON; what is not known is null."""
-    table = {name: values[: span.most] for name, values in predictions_in(row, span).items()}
+    table = {name: values[: span.most] for name, values in prediction_columns(row, span).items()}
     opens, knowns = iso_times(table["open_at"]), iso_times(table["known_at"])
     version = row.run.experiment.version
     return [
@@ -48,7 +48,3 @@ def prediction_rows(row: PredictionSet, span: CandleRange) -> list[dict[str, Any
 def _number(table: Table, name: str, place: int) -> float | None:
     value = float(table[name][place])
     return value if math.isfinite(value) else None
-
-
-def _ns(instant: Any) -> int:  # Any: a datetime
-    return round(instant.timestamp() * 1e6) * 1000

@@ -29,7 +29,7 @@ class BearerTokenAuthentication(BaseAuthentication):
         now = timezone.now()
         if token.last_used_at is None or (now - token.last_used_at).total_seconds() > 60:
             ApiToken.objects.filter(pk=token.pk).update(last_used_at=now)
-        token.user.token_workspace_id = token.workspace_id
+        token.user.token_workspace_id = token.workspace_id  # type: ignore[attr-defined]  # read by visible_to
         return token.user, token
 
     def authenticate_header(self, request: Request) -> str:

@@ -1,12 +1,17 @@
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from rest_framework.exceptions import PermissionDenied
 from rest_framework.permissions import SAFE_METHODS, BasePermission
 from rest_framework.request import Request
-from rest_framework.views import APIView
 
 from accounts.middleware import membership_of
 from accounts.models import ApiToken, Membership, Scope
+
+if TYPE_CHECKING:
+    # REST framework loads this class while its own views are being imported.
+    from rest_framework.views import APIView
 
 
 class InWorkspace(BasePermission):
@@ -16,11 +21,13 @@ class InWorkspace(BasePermission):
         membership = membership_of(request)
         if membership is None:
             return False
-        request.membership = membership
+        request.membership = membership  # type: ignore[attr-defined]  # see MemberRequest
         if request.method in SAFE_METHODS:
             return True
         if isinstance(request.auth, ApiToken) and request.auth.scope == Scope.READ:
-            raise PermissionDenied("This token may only read. Make one with the scope launch.", "missing_scope")
+            raise PermissionDenied(
+                "This token may only read. Make one with the scope launch.", "missing_scope"
+            )
         require_editor(membership)
         return True
 
@@ -28,5 +35,7 @@ class InWorkspace(BasePermission):
 def require_editor(membership: Membership | None) -> Membership:
     """Raises PermissionDenied with the code needs_editor for viewers."""
     if membership is None or not membership.may_edit:
-        raise PermissionDenied("This needs the role editor. Ask an owner of the workspace.", "needs_editor")
+        raise PermissionDenied(
+            "This needs the role editor. Ask an owner of the workspace.", "needs_editor"
+        )
     return membership

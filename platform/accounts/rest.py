@@ -2,169 +2,170 @@
 
 from __future__ import annotations
 
-import json
+import difflib
 import logging
+import math
+from email.message import Message
 from typing import Any
 
 from django.core.exceptions import PermissionDenied as DjangoPermissionDenied
+from django.core.exceptions import RequestDataTooBig, SuspiciousOperation
 from django.db import InterfaceError, OperationalError
-from django.http import Http404
-from rest_framework import exceptions, serializers, status
+from django.http import Http404, UnreadablePostError
+from rest_framework import exceptions, serializers
 from rest_framework.pagination import PageNumberPagination
 from rest_framework.parsers import JSONParser
+from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.throttling import AnonRateThrottle, UserRateThrottle
 
+from artifacts.store import QuotaExceeded
 from specs.declaration import InvalidSpec
+from specs.strict_json import UnusableJson, parse_json
 
 logger = logging.getLogger("accounts.rest")
 MAX_BODY_BYTES = 1024 * 1024
-MAX_DEPTH = 64
 PAGE_SIZE_MAX = 200
+NAME_MAX = 200
 
 
 class Problem(exceptions.APIException):
     """A refusal with a code of its own, and texts by field."""
 
     def __init__(
-        self, code: str, detail: str, *, status_code: int = 400, fields: dict[str, str] | None = None
+        self,
+        code: str,
+        detail: str,
+        *,
+        status_code: int = 400,
+        fields: dict[str, str] | None = None,
     ) -> None:
         self.status_code = status_code
+        self.code, self.text = code, detail
         self.fields = fields or {}
         self.retry_after_s: int | None = None
         super().__init__(detail, code)
 
-
-class InvalidJson(Problem):
-    def __init__(self, detail: str) -> None:
-        super().__init__("invalid_json", detail)
+    @classmethod
+    def of_field(cls, field: str, text: str) -> Problem:
+        """400 `invalid` for one field or parameter."""
+        return cls("invalid", f"{field}: {text}", fields={field: text})
 
 
 class StrictJSONParser(JSONParser):
     """JSON without doubled keys, NaN, overflow, NUL or deep nesting; at most 1 MiB."""
 
     def parse(self, stream: Any, media_type: Any = None, parser_context: Any = None) -> Any:
-        charset = dict(part.strip().split("=", 1) for part in (media_type or "").split(";")[1:] if "=" in part)
-        if charset.get("charset", "utf-8").lower() not in ("utf-8", "utf8"):
-            raise InvalidJson("Expected JSON in UTF-8.")
+        header = Message()
+        header["Content-Type"] = media_type or "application/json"
+        if str(header.get_content_charset("utf-8")) not in ("utf-8", "utf8"):
+            raise Problem("invalid_json", "Expected JSON in UTF-8.")
         body = stream.read(MAX_BODY_BYTES + 1)
         if len(body) > MAX_BODY_BYTES:
             raise Problem("too_large", "Expected a body of at most 1 MiB.", status_code=413)
-        return strict_json(body)
+        return json_object(body)
 
 
-def strict_json(body: bytes) -> dict[str, Any]:
-    """The JSON object in a body. Raises InvalidJson with what is wrong."""
-    if _depth(body) > MAX_DEPTH:
-        raise InvalidJson(f"The JSON is nested deeper than {MAX_DEPTH} levels.")
+def json_object(text: bytes | str) -> dict[str, Any]:
+    """The JSON object in a body. Raises Problem `invalid_json` with what is wrong."""
     try:
-        data = json.loads(
-            body.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_no_constant, parse_float=_finite
-        )
-    except UnicodeDecodeError:
-        raise InvalidJson("Expected JSON in UTF-8.") from None
-    except (ValueError, RecursionError) as error:
-        raise InvalidJson(f"The body is no valid JSON: {error}.") from None
+        data = parse_json(text)
+    except UnusableJson as error:
+        raise Problem("invalid_json", f"The JSON cannot be used: {error}.") from None
     if not isinstance(data, dict):
-        raise InvalidJson("Expected a JSON object such as {\"name\": …}.")
-    _refuse_unprintable(data)
+        raise Problem("invalid_json", 'Expected a JSON object such as {"name": …}.')
     return data
 
 
-def _depth(body: bytes) -> int:
-    depth = deepest = 0
-    in_text = escaped = False
-    for byte in body:
-        if in_text:
-            in_text = escaped or byte != 0x22
-            escaped = byte == 0x5C and not escaped
-        elif byte == 0x22:
-            in_text, escaped = True, False
-        elif byte in b"[{":
-            depth += 1
-            deepest = max(deepest, depth)
-        elif byte in b"]}":
-            depth -= 1
-    return deepest
+class FiniteJSONRenderer(JSONRenderer):
+    """JSON in which a number that is not finite is null."""
+
+    def render(self, data: Any, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return super().render(data, *args, **kwargs)
+        except ValueError:
+            return super().render(finite(data), *args, **kwargs)
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    data = dict(pairs)
-    if len(data) < len(pairs):
-        raise ValueError("a key occurs twice")
-    return data
-
-
-def _no_constant(text: str) -> Any:
-    raise ValueError(f"{text} is no JSON number")
-
-
-def _finite(text: str) -> float:
-    value = float(text)
-    if value in (float("inf"), float("-inf")):
-        raise ValueError(f"{text} is too large")
+def finite(value: Any) -> Any:
+    """The same data with null for every number that is not finite."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: finite(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(inner) for inner in value]
     return value
-
-
-def _refuse_unprintable(value: Any) -> None:
-    if isinstance(value, str):
-        if "\x00" in value or any(0xD800 <= ord(letter) <= 0xDFFF for letter in value):
-            raise InvalidJson("A text holds a NUL or half a character.")
-    elif isinstance(value, dict):
-        for key, inner in value.items():
-            _refuse_unprintable(key)
-            _refuse_unprintable(inner)
-    elif isinstance(value, list):
-        for inner in value:
-            _refuse_unprintable(inner)
 
 
 def exception_handler(error: Exception, context: dict[str, Any]) -> Response:
     """Every refusal as {code, detail, fields, request_id}."""
-    request = context.get("request")
-    request_id = getattr(getattr(request, "_request", request), "request_id", "")
-    headers: dict[str, str] = {}
-    fields: dict[str, Any] = {}
     if isinstance(error, OperationalError | InterfaceError):
         raise error
-    if isinstance(error, InvalidSpec):
-        code, detail, fields, number = "invalid_spec", str(error), error.fields, 400
-    elif isinstance(error, Problem):
-        code, detail, fields, number = str(error.detail.code), str(error.detail), error.fields, error.status_code  # type: ignore[union-attr]  # one ErrorDetail
-        if error.retry_after_s:
-            headers["Retry-After"] = str(error.retry_after_s)
-    elif isinstance(error, Http404):
-        code, detail, number = "not_found", "Not found.", 404
-    elif isinstance(error, DjangoPermissionDenied):
-        code, detail, number = "forbidden", "Not allowed.", 403
-    elif isinstance(error, exceptions.ValidationError):
-        fields = _flat(error.detail)
-        code, detail, number = "invalid", "; ".join(f"{key}: {text}" for key, text in fields.items()), 400
-    elif isinstance(error, exceptions.APIException):
-        number = error.status_code
-        code, detail = str(error.get_codes()), str(error.detail)
-        if isinstance(error, exceptions.Throttled):
-            headers["Retry-After"] = str(int(error.wait or 60))
-        if number == status.HTTP_401_UNAUTHORIZED:
-            headers["WWW-Authenticate"] = "Bearer"
-    else:
+    request = context.get("request")
+    request_id = getattr(getattr(request, "_request", request), "request_id", "")
+    problem = _problem_of(error)
+    if problem is None:
         logger.exception("api error", exc_info=error)
-        code, number = "server_error", 500
-        detail = f"Something broke on our side. Reference {request_id}."
-    body = {"code": code, "detail": detail, "fields": fields, "request_id": request_id}
-    return Response(body, status=number, headers=headers)
+        text = f"Something broke on our side. Reference {request_id}."
+        problem = Problem("server_error", text, status_code=500)
+    headers: dict[str, str] = {}
+    if problem.retry_after_s:
+        headers["Retry-After"] = str(problem.retry_after_s)
+    if problem.status_code == 401:
+        headers["WWW-Authenticate"] = "Bearer"
+    body = {
+        "code": problem.code,
+        "detail": problem.text,
+        "fields": problem.fields,
+        "request_id": request_id,
+    }
+    return Response(body, status=problem.status_code, headers=headers)
+
+
+def _problem_of(error: Exception) -> Problem | None:
+    """The refusal that an exception stands for; None when it is our mistake."""
+    if isinstance(error, Problem):
+        return error
+    if isinstance(error, InvalidSpec):
+        return Problem("invalid_spec", str(error), fields=error.fields)
+    if isinstance(error, Http404):
+        return Problem("not_found", "Not found.", status_code=404)
+    if isinstance(error, DjangoPermissionDenied):
+        return Problem("forbidden", "Not allowed.", status_code=403)
+    if isinstance(error, QuotaExceeded):
+        return Problem("quota_stored", str(error), status_code=429)
+    if isinstance(error, RequestDataTooBig):
+        return Problem("too_large", "A field of the form is too large.", status_code=413)
+    if isinstance(error, SuspiciousOperation | UnreadablePostError):
+        return Problem("invalid", "The body cannot be read.")
+    if isinstance(error, exceptions.ValidationError):
+        fields = _flat(error.detail)
+        text = "; ".join(f"{key}: {inner}" for key, inner in fields.items())
+        return Problem("invalid", text, fields=fields)
+    if isinstance(error, exceptions.APIException):
+        problem = Problem(str(error.get_codes()), str(error.detail), status_code=error.status_code)
+        if isinstance(error, exceptions.Throttled):
+            problem.retry_after_s = math.ceil(getattr(error, "wait", None) or 60)
+        return problem
+    return None
 
 
 def _flat(detail: Any, prefix: str = "") -> dict[str, str]:
+    """Errors of nested serializers by dotted path."""
     if isinstance(detail, dict):
-        flat: dict[str, str] = {}
-        for key, inner in detail.items():
-            flat |= _flat(inner, f"{prefix}.{key}" if prefix else str(key))
-        return flat
-    if isinstance(detail, list):
-        return {prefix or "detail": " ".join(str(part) for part in detail)}
-    return {prefix or "detail": str(detail)}
+        items = list(detail.items())
+    elif isinstance(detail, list) and any(isinstance(part, dict) for part in detail):
+        items = [(str(place), part) for place, part in enumerate(detail)]
+    else:
+        parts = detail if isinstance(detail, list) else [detail]
+        return {prefix or "body": " ".join(str(part) for part in parts)}
+    flat: dict[str, str] = {}
+    for key, inner in items:
+        own = key == "non_field_errors"
+        flat |= _flat(inner, prefix if own else f"{prefix}.{key}".removeprefix("."))
+    return flat
 
 
 class ListPagination(PageNumberPagination):
@@ -173,13 +174,20 @@ class ListPagination(PageNumberPagination):
     max_page_size = PAGE_SIZE_MAX
 
     def get_page_size(self, request: Request) -> int:
-        asked = request.query_params.get(self.page_size_query_param)
-        if asked is None:
-            return self.page_size
-        if not (asked.isascii() and asked.isdigit() and 1 <= int(asked[:9]) <= PAGE_SIZE_MAX):
-            text = f"found {asked[:20]!r}; expected 1 to {PAGE_SIZE_MAX}"
-            raise Problem("invalid", f"page_size: {text}", fields={"page_size": text})
-        return int(asked)
+        return whole_number(request, "page_size", self.page_size, at_most=PAGE_SIZE_MAX)
+
+
+def whole_number(
+    request: Request, name: str, default: int, *, at_least: int = 1, at_most: int
+) -> int:
+    """A whole number in the query. Raises Problem when it is none, or out of bounds."""
+    text = request.query_params.get(name)
+    if text is None:
+        return default
+    value = int(text) if text.isascii() and text.isdigit() and len(text) < 20 else -1
+    if not at_least <= value <= at_most:
+        raise Problem.of_field(name, f"found {text[:20]!r}; expected {at_least} to {at_most}")
+    return value
 
 
 class UserThrottle(UserRateThrottle):
@@ -197,27 +205,23 @@ class StrictSerializer(serializers.Serializer):  # type: ignore[type-arg]  # gen
         known = {name for name, field in self.fields.items() if not field.read_only}
         unknown = sorted(set(data) - known) if isinstance(data, dict) else []
         if unknown:
-            texts = {key: f'unknown key "{key}"; expected {", ".join(sorted(known))}' for key in unknown}
-            raise Problem("invalid", "; ".join(texts.values()), fields=texts)
+            raise serializers.ValidationError({key: _hint(key, known) for key in unknown})
         return super().to_internal_value(data)
 
 
-class VisibleRows:
-    """Mix-in of generic views: the rows a user may see, and nothing else."""
-
-    rows: Any  # Any: a QuerySet of any row of a workspace
-    request: Request
-
-    def get_queryset(self) -> Any:
-        return self.rows.all().visible_to(self.request.user)
+def _hint(key: str, known: set[str]) -> str:
+    near = difflib.get_close_matches(key, known, n=1, cutoff=0.6)
+    hint = f'did you mean "{near[0]}"?' if near else f"known: {', '.join(sorted(known))}"
+    return f'unknown key "{key[:80]}"; {hint}'
 
 
 def idempotency_key(request: Request) -> str:
     """The Idempotency-Key header, or an empty text. Raises Problem when it is malformed."""
     key = request.headers.get("Idempotency-Key", "")
-    if key and (len(key) > 200 or not all("!" <= letter <= "~" for letter in key)):
+    if len(key) > 200 or not all("!" <= letter <= "~" for letter in key):
         raise Problem(
-            "invalid_idempotency_key", "Idempotency-Key: expected 1 to 200 visible ASCII characters."
+            "invalid_idempotency_key",
+            "Idempotency-Key: expected 1 to 200 visible ASCII characters.",
         )
     return key
 

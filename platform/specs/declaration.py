@@ -10,6 +10,9 @@ from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+KEY_MAX = 80
+SHOWN_MAX = 120  # an error text repeats so much of what was sent
+
 
 class InvalidSpec(ValueError):
     """A spec that cannot be used; `fields` maps a dotted field path to what is wrong with it."""
@@ -29,13 +32,16 @@ class Spec(BaseModel):
     def _name_the_unknown_key(cls, data: object) -> object:
         if not isinstance(data, Mapping):
             return data
-        for key in data:
-            if key in cls.model_fields:
-                continue
-            near = difflib.get_close_matches(str(key), cls.model_fields, n=1, cutoff=0.6)
-            hint = f'did you mean "{near[0]}"?' if near else f"known: {', '.join(cls.model_fields)}"
-            raise InvalidSpec({str(key): f'unknown key "{key}"; {hint}'})
+        unknown = [str(key) for key in data if key not in cls.model_fields]
+        if unknown:
+            raise InvalidSpec({key[:KEY_MAX]: cls._hint(key) for key in unknown})
         return data
+
+    @classmethod
+    def _hint(cls, key: str) -> str:
+        near = difflib.get_close_matches(key, cls.model_fields, n=1, cutoff=0.6)
+        hint = f'did you mean "{near[0]}"?' if near else f"known: {', '.join(cls.model_fields)}"
+        return f'unknown key "{key[:KEY_MAX]}"; {hint}'
 
     @classmethod
     def parse(cls, data: object) -> Self:
@@ -83,16 +89,28 @@ def _texts_by_field(error: ValidationError) -> dict[str, str]:
             continue
         found = item.get("input")
         message = str(cause) if cause is not None else _in_words(item["type"], item)
-        shown = "" if isinstance(found, (Mapping, list, tuple)) else f"found {found!r}; "
+        shown = "" if isinstance(found, (Mapping, list, tuple)) else f"found {_clipped(found)}; "
         texts[".".join(path) or "spec"] = f"{shown}{message}"
     return texts
+
+
+def _clipped(value: object) -> str:
+    """The value as an error names it. A whole number of thousands of digits has no text."""
+    if isinstance(value, int) and value.bit_length() > 256:
+        return "a number of more than 70 digits"
+    return repr(value)[:SHOWN_MAX]
 
 
 def _in_words(kind: str, item: Any) -> str:  # Any: pydantic's ErrorDetails
     bounds = item.get("ctx", {})
     if kind == "missing":
         return "a value is required"
-    for name, word in (("ge", "at least"), ("gt", "more than"), ("le", "at most"), ("lt", "less than")):
+    for name, word in (
+        ("ge", "at least"),
+        ("gt", "more than"),
+        ("le", "at most"),
+        ("lt", "less than"),
+    ):
         if name in bounds:
             return f"expected {word} {bounds[name]}"
     return f"expected: {item['msg'].removeprefix('Input should be ').lower()}"

@@ -15,6 +15,7 @@ from django.forms.boundfield import BoundField
 from pydantic.fields import FieldInfo
 
 from specs.declaration import InvalidSpec, Spec
+from specs.strict_json import UnusableJson, parse_json
 
 
 @dataclass
@@ -81,7 +82,9 @@ class SpecForm(forms.Form):
     def add_spec_errors(self, error: InvalidSpec) -> None:
         """Put each text beside its field; what has no field goes on top."""
         for path, text in error.fields.items():
-            known = next((name for name in self.fields if path == name or path.startswith(name + ".")), None)
+            known = next(
+                (name for name in self.fields if path == name or path.startswith(name + ".")), None
+            )
             self.add_error(known, text if known else f"{path}: {text}")
 
     @property
@@ -115,7 +118,9 @@ def declared_fields(spec_class: type[Spec], prefix: str = "") -> Iterator[tuple[
 def changed_fields(spec: Spec, base: Spec) -> dict[str, tuple[object, object]]:
     """Dotted path → (value, value of the base) for every field that differs."""
     ours, theirs = dict(_shown(spec)), dict(_shown(base))
-    return {path: (value, theirs.get(path)) for path, value in ours.items() if value != theirs.get(path)}
+    return {
+        path: (value, theirs.get(path)) for path, value in ours.items() if value != theirs.get(path)
+    }
 
 
 def _shown(spec: Spec, prefix: str = "") -> Iterator[tuple[str, object]]:
@@ -161,8 +166,14 @@ def _form_field(info: FieldInfo) -> forms.Field:
             made = forms.CharField(**shared)
         else:
             named = extra.get("choices") or {}
-            choices = [(str(value), named.get(value, str(value).replace("_", " "))) for value in literals]
-            made = forms.TypedChoiceField(choices=choices, coerce=type(literals[0]), **shared)
+            choices = [
+                (str(value), named.get(value, str(value).replace("_", " "))) for value in literals
+            ]
+            made = forms.TypedChoiceField(
+                choices=choices,
+                coerce=type(literals[0]),  # type: ignore[arg-type]  # int or str
+                **shared,
+            )
     elif literals:
         made = forms.CharField(**shared)
     elif datetime in kinds:
@@ -185,9 +196,11 @@ class JsonField(forms.CharField):
         if not text:
             return None
         try:
-            return json.loads(text)
-        except ValueError as error:
-            raise forms.ValidationError(f"expected JSON such as {{\"timestamp\": \"Date\"}}: {error}") from None
+            return parse_json(text)
+        except UnusableJson as error:
+            raise forms.ValidationError(
+                f'expected JSON such as {{"timestamp": "Date"}}: {error}'
+            ) from None
 
 
 class ListField(forms.CharField):
@@ -245,7 +258,9 @@ def _kinds(annotation: Any) -> set[type]:
         elif origin is typing.Annotated:
             kinds |= _kinds(typing.get_args(part)[0])
         else:
-            kinds.add(datetime if getattr(part, "__name__", "") == "AwareDatetime" else origin or part)
+            kinds.add(
+                datetime if getattr(part, "__name__", "") == "AwareDatetime" else origin or part
+            )
     return kinds
 
 

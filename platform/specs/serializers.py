@@ -24,8 +24,18 @@ class SpecSerializerField(serializers.Field):  # type: ignore[type-arg]  # gener
         return value.to_json() if isinstance(value, Spec) else value
 
 
+class SpecPartField(SpecSerializerField):
+    """Parts of a spec as plain JSON, to be laid over another one and checked then."""
+
+    def to_internal_value(self, data: Any) -> Any:
+        if not isinstance(data, dict):
+            raise serializers.ValidationError("expected an object")
+        return data
+
+
 class SpecSchema(OpenApiSerializerFieldExtension):
     target_class = SpecSerializerField
+    match_subclasses = True
 
     def map_serializer_field(self, auto_schema: Any, direction: Any) -> dict[str, Any]:
         return inlined(self.target.spec_class.model_json_schema())

@@ -207,7 +207,8 @@ def test_what_is_no_address_or_no_id_is_404_or_405(alice, path, method):
 
 
 @pytest.mark.parametrize(
-    "query", ["page_size=1000000", "page_size=0", "page_size=-1", "page_size=a", "page_size=" + "9" * 5000]
+    "query",
+    ["page_size=1000000", "page_size=0", "page_size=-1", "page_size=a", "page_size=" + "9" * 5000],
 )
 def test_page_size_is_bounded(alice, query):
     assert "page_size" in refusal(bearer(alice).get(f"/api/jobs/?{query}"), 400)["fields"]
@@ -260,17 +261,22 @@ def test_mistake_of_ours_is_500_with_a_reference_and_no_traceback(alice, monkeyp
     assert "secret" not in body["detail"]
 
 
-@pytest.mark.parametrize(
-    ("throttle", "signed_in"), [(UserThrottle, True), (AnonymousThrottle, False)]
-)
-def test_too_many_requests_are_429_with_retry_after(alice, monkeypatch, throttle, signed_in):
+@pytest.fixture
+def two_a_minute(monkeypatch):
     cache.clear()
-    monkeypatch.setattr(ApiView, "throttle_classes", [throttle])
-    monkeypatch.setattr(throttle, "THROTTLE_RATES", {"user": "2/min", "anon": "2/min"})
-    client = bearer(alice) if signed_in else APIClient()
-    answers = [client.get("/api/nothing-here/" if False else "/api/jobs/") for _ in range(3)]
-    if signed_in:
-        assert [answer.status_code for answer in answers[:2]] == [200, 200]
-        refusal(answers[2], 429)
-        assert 1 <= int(answers[2]["Retry-After"]) <= 60
+    monkeypatch.setattr(ApiView, "throttle_classes", [UserThrottle, AnonymousThrottle])
+    for throttle in (UserThrottle, AnonymousThrottle):
+        monkeypatch.setattr(throttle, "THROTTLE_RATES", {"user": "2/min", "anon": "2/min"})
+    yield
     cache.clear()
+
+
+@pytest.mark.parametrize(("header", "before"), [("", 401), ("Bearer outs_guess", 401), (None, 200)])
+def test_too_many_requests_are_429_with_retry_after(alice, two_a_minute, header, before):
+    client = bearer(alice) if header is None else APIClient()
+    if header:
+        client.credentials(HTTP_AUTHORIZATION=header)
+    answers = [client.get("/api/jobs/") for _ in range(3)]
+    assert [answer.status_code for answer in answers[:2]] == [before, before]
+    assert refusal(answers[2], 429)["code"] == "throttled"
+    assert 1 <= int(answers[2]["Retry-After"]) <= 60
