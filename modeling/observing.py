@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import math
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,14 +13,17 @@ import torch
 
 from jobs import faults
 from jobs.attempts import RunningAttempt
+from jobs.errors import JobFailed
+from jobs.exits import failed
 from jobs.spool import Row
-from jobs.statuses import EventKind
+from jobs.statuses import EventKind, ExitKind
 from modeling.models import Checkpoint, MetricPoint, TrainingRun
 from modeling.training import checkpoint as checkpoints
 from modeling.training.errors import CheckpointRejected
 from modeling.training.observer import EpochMetrics, StepMetrics
 
 POINT_EVERY_STEPS = 10
+NO_SPACE = frozenset({errno.ENOSPC, errno.EFBIG, errno.EDQUOT})
 
 
 @dataclass(frozen=True)
@@ -36,7 +41,10 @@ class Stage:
 
 
 class RunObserver:
-    """Follows the training of one fold for a run. Steps in rows count from 1 within the fold."""
+    """Follows the training of one fold for a run. Steps in rows count from 1 within the fold.
+
+    `last_saved` is the step of the newest checkpoint of this fold; None while there is none.
+    """
 
     def __init__(
         self, run: TrainingRun, attempt: RunningAttempt, folder: Path, stage: Stage, share: float
@@ -46,17 +54,21 @@ class RunObserver:
         self.last_saved: int | None = None
         self.is_first = True
 
+    def in_run(self, step: int) -> int:
+        """The step of the run, counted over all folds, that is this step of the fold."""
+        return self.stage.steps_before + step
+
     def before_step(self, step: int) -> float:
         if self.is_first:
             self.is_first = False
             self.attempt.log(f"{self.stage.title}: first step of this attempt is step {step}.")
-        faults.at_step(self.stage.steps_before + step)
-        if faults.memory_is_short(self.stage.steps_before + step):
+        faults.at_step(self.in_run(step))
+        if faults.memory_is_short(self.in_run(step)):
             raise torch.OutOfMemoryError("Tried to allocate 1.00 GiB (planted by a test)")
-        return math.nan if faults.loss_is_nan(self.stage.steps_before + step) else 1.0
+        return math.nan if faults.loss_is_nan(self.in_run(step)) else 1.0
 
     def on_step(self, metrics: StepMetrics) -> None:
-        place = self.stage.steps_before + metrics.step
+        place = self.in_run(metrics.step)
         self.attempt.progress(
             self.share * place / self.stage.steps_in_all,
             f"{self.stage.title}, epoch {metrics.epoch}",
@@ -100,9 +112,15 @@ class RunObserver:
         self.attempt.log(f"{self.stage.title}: step {step} was not finite and left out.", "warning")
 
     def save(self, checkpoint: checkpoints.Checkpoint) -> None:
-        """Files first, then the row; the two newest are kept."""
+        """Files first, then the row; the two newest are kept. Raises JobFailed on a full disk."""
         faults.hit("sleep_in_write")
-        saved = checkpoints.save_checkpoint(self.folder, checkpoint)
+        try:
+            saved = checkpoints.save_checkpoint(self.folder, checkpoint)
+        except OSError as error:
+            if error.errno not in NO_SPACE or self.last_saved is None:
+                raise
+            checkpoints.prune_checkpoints(self.folder)  # the arrays of the one that is not whole
+            raise self._disk_full(checkpoint, self.last_saved) from error
         self.attempt.write(lambda: self._record(saved))
         checkpoints.prune_checkpoints(self.folder)
         self.last_saved = checkpoint.step
@@ -120,7 +138,16 @@ class RunObserver:
         )
         kept = rows.order_by("-fold", "-step").values_list("pk", flat=True)[: checkpoints.KEPT]
         rows.exclude(pk__in=list(kept)).delete()
-        self.attempt.record_checkpoint(self.stage.steps_before + saved.step, fold=saved.fold)
+        self.attempt.record_checkpoint(self.in_run(saved.step), fold=saved.fold)
+
+    def _disk_full(self, checkpoint: checkpoints.Checkpoint, last_saved: int) -> JobFailed:
+        needed = sum(array.nbytes for array in checkpoint.arrays.values())
+        return failed(
+            ExitKind.DISK_FULL,
+            free=_mib(shutil.disk_usage(self.folder).free),
+            needed=_mib(needed),
+            checkpoint_step=self.in_run(last_saved),
+        )
 
     def _points(self, step: int, values: dict[str, float | None]) -> None:
         for name, value in values.items():
@@ -134,6 +161,10 @@ class RunObserver:
                     "value": value if value is not None and math.isfinite(value) else None,
                 },
             )
+
+
+def _mib(size: int) -> str:
+    return f"{size / 2**20:.1f} MiB"
 
 
 def write_points(rows: Sequence[Row]) -> None:

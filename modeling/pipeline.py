@@ -151,6 +151,7 @@ def _train_fold(
         attempt.log(f"{stage.title}: going on after the checkpoint of step {resume.step}.")
         attempt.write(lambda: attempt.event(EventKind.RESUMED, step=step, fold=stage.fold))
     observer = RunObserver(run, attempt, folder, stage, SHARE_OF_TRAINING)
+    observer.last_saved = resume.step if resume is not None else None
     try:
         fitted = fit(spec, task, provenance=provenance, observer=observer, resume=resume)
     except Stopped as error:
@@ -158,7 +159,7 @@ def _train_fold(
     except Diverged as error:
         raise _diverged(error, observer) from error
     except OutOfMemory as error:
-        raise _out_of_memory(error) from error
+        raise _out_of_memory(error, observer) from error
     attempt.progress(
         SHARE_OF_TRAINING * (stage.steps_before + task_steps(spec, task)) / stage.steps_in_all,
         f"{stage.title}: predicting",
@@ -371,18 +372,21 @@ def _stored(run: TrainingRun, path: Path, media_type: str) -> StoredFile:
 
 
 def _diverged(error: Diverged, observer: RunObserver) -> JobFailed:
-    return failed(
+    failure = failed(
         ExitKind.DIVERGED,
-        step=error.step,
+        step=observer.in_run(error.step),
         learning_rate=error.learning_rate / 3,
-        checkpoint_step=observer.last_saved or 0,
+        checkpoint_step=observer.in_run(observer.last_saved or 0),
     )
+    if observer.last_saved is not None:
+        return failure
+    return JobFailed(failure.code, failure.message.partition(" The checkpoint of")[0])
 
 
-def _out_of_memory(error: OutOfMemory) -> JobFailed:
+def _out_of_memory(error: OutOfMemory, observer: RunObserver) -> JobFailed:
     return failed(
         ExitKind.OOM,
-        step=error.step,
+        step=observer.in_run(error.step),
         batch=error.batch,
         needed_gb=(error.needed_bytes or 0) / 1e9,
         free_gb=(error.free_bytes or 0) / 1e9,

@@ -1,0 +1,131 @@
+"""What a fold in training leaves behind: points once, checkpoints whole or not at all."""
+
+from __future__ import annotations
+
+import math
+import resource
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+
+from jobs.attempts import RunningAttempt
+from jobs.claim import claim
+from jobs.errors import JobFailed
+from jobs.exits import exit_of
+from jobs.models import JobAttempt
+from jobs.statuses import ExitKind, JobStatus
+from jobs.workers import claimant
+from modeling.models import MetricPoint
+from modeling.observing import RunObserver, Stage, newest_checkpoint, write_points
+from modeling.training.checkpoint import Checkpoint, Provenance
+from tests import factories
+
+pytestmark = pytest.mark.django_db
+PROVENANCE = Provenance(spec_sha256="5" * 64, dataset_sha256="d" * 64, seed=3)
+SECOND_FOLD = Stage(fold=2, folds=2, steps_before=100, steps_in_all=250)
+
+
+@pytest.fixture
+def run():
+    experiment = factories.make_experiment(factories.make_workspace())
+    return factories.make_run(experiment, status=JobStatus.QUEUED)
+
+
+@pytest.fixture
+def attempt(run) -> RunningAttempt:
+    lease = claim(run.job_id, claimant())
+    assert lease is not None
+    return RunningAttempt(lease)
+
+
+@pytest.fixture
+def observer(run, attempt, tmp_path) -> RunObserver:
+    return RunObserver(run, attempt, tmp_path / "checkpoints", SECOND_FOLD, 0.9)
+
+
+def checkpoint(step: int, *, floats: int = 10) -> Checkpoint:
+    arrays = {"network/w": np.arange(floats, dtype=np.float32)}
+    return Checkpoint(2, step, arrays, {"provenance": PROVENANCE.to_json(), "threads": 1})
+
+
+def found_by(observer: RunObserver) -> Checkpoint | None:
+    return newest_checkpoint(
+        observer.run, observer.attempt, observer.folder, fold=2, provenance=PROVENANCE
+    )
+
+
+@contextmanager
+def largest_file(size: int):
+    """Files of this process cannot grow beyond `size`: what a full disk looks like to a writer."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_checkpoint_is_counted_over_all_folds(observer):
+    observer.save(checkpoint(20))
+
+    assert observer.last_saved == 20
+    assert JobAttempt.objects.get(pk=observer.attempt.attempt_id).checkpoint_step == 120
+    assert observer.run.checkpoints.get().step == 20
+
+
+def test_two_newest_checkpoints_are_kept_as_rows_and_files(observer):
+    for step in (10, 20, 30):
+        observer.save(checkpoint(step))
+
+    assert list(observer.run.checkpoints.values_list("step", flat=True)) == [30, 20]
+    assert len(list(observer.folder.glob("*.json"))) == 2
+
+
+def test_full_disk_fails_with_the_step_that_is_kept(observer):
+    observer.save(checkpoint(20))
+
+    with pytest.raises(JobFailed) as failed, largest_file(64 * 1024):
+        observer.save(checkpoint(40, floats=100_000))
+
+    assert failed.value.code == "disk_full"
+    assert "0.4 MiB needed" in failed.value.message
+    assert "The checkpoint of step 120 is intact" in failed.value.message
+    assert exit_of(failed.value).kind == ExitKind.DISK_FULL
+
+
+def test_full_disk_leaves_the_previous_checkpoint_valid_and_nothing_else(observer):
+    observer.save(checkpoint(20))
+    before = {path.name: path.read_bytes() for path in observer.folder.iterdir()}
+
+    with pytest.raises(JobFailed), largest_file(64 * 1024):
+        observer.save(checkpoint(40, floats=100_000))
+
+    assert {path.name: path.read_bytes() for path in observer.folder.iterdir()} == before
+    found = found_by(observer)
+    assert found is not None
+    assert found.step == 20
+
+
+def test_full_disk_before_the_first_checkpoint_claims_none(observer):
+    with pytest.raises(OSError) as full, largest_file(64 * 1024):
+        observer.save(checkpoint(40, floats=100_000))
+
+    assert exit_of(full.value).kind == ExitKind.DISK_FULL
+    assert found_by(observer) is None
+
+
+def test_repeated_point_overwrites_and_never_doubles(run):
+    row = {"run_id": run.pk, "fold": 1, "name": "gradient_norm", "step": 7, "value": 1.5}
+    write_points([row, row])
+    write_points([row])
+
+    assert MetricPoint.objects.get(run=run, name="gradient_norm").value == 1.5
+
+
+def test_planted_loss_stays_not_finite_from_its_step_on(observer, settings, monkeypatch):
+    settings.TEST_HOOKS = True
+    monkeypatch.setenv("OUTSAMPLE_FAULT", "nan_at_step:105")
+
+    factors = [observer.before_step(step) for step in (4, 5, 6)]
+    assert [math.isnan(factor) for factor in factors] == [False, True, True]
