@@ -338,7 +338,7 @@ def make_backtest(
     version = run.experiment.version
     row = Backtest.objects.create(
         workspace=run.workspace,
-        name=str(run),
+        name=str(run)[:200],
         run=run,
         version=version,
         is_own=True,

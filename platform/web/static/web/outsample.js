@@ -216,9 +216,10 @@ if (presetData) {
       const path = field.dataset.field;
       const input = form.elements[path];
       if (!input || !(path in values)) return;
-      field.querySelector(".changed")?.remove();
-      if (String(read(input)) === String(values[path])) return;
+      const shown = field.querySelector(".changed");
+      if (String(read(input)) === String(values[path])) { shown?.remove(); return; }
       changed += 1;
+      if (shown) return; // its button may be under the pointer just now
       const line = document.createElement("p");
       line.className = "changed";
       line.append(`● changed from ${words(values[path])} `);
