@@ -1,0 +1,61 @@
+"""Chromium, and a running machine that all browser tests of a run share."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+
+from tests.browser.machine import Machine, running_machine
+from tests.browser.watching import Watch
+
+CHROMIUM_OPTIONS = [
+    "--no-sandbox",
+    "--disable-dev-shm-usage",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-default-apps",
+    "--disable-sync",
+    "--no-first-run",
+]
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    program = shutil.which("chromium")
+    if program is None:
+        pytest.skip("chromium is not installed on this machine")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=CHROMIUM_OPTIONS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="session")
+def machine() -> Iterator[Machine]:
+    with running_machine() as started:
+        yield started
+
+
+@pytest.fixture
+def context(chromium: Browser, machine: Machine) -> Iterator[BrowserContext]:
+    """A new visitor."""
+    context = chromium.new_context(
+        base_url=machine.address, viewport={"width": 1280, "height": 800}
+    )
+    context.set_default_timeout(20_000)
+    yield context
+    context.close()
+
+
+@pytest.fixture
+def watch(context: BrowserContext, machine: Machine) -> Watch:
+    return Watch(context, machine.address)
+
+
+@pytest.fixture
+def page(context: BrowserContext, watch: Watch) -> Page:
+    """A watched page of a new visitor."""
+    return context.new_page()
