@@ -17,6 +17,7 @@ from backtests.models import Backtest
 from markets.reading import iso_times
 
 Columns = dict[str, NDArray[Any]]
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
 TIMES = ("entry_time", "exit_time")
 
 
@@ -62,8 +63,15 @@ def trades_csv(row: Backtest) -> str:
     names = ["number", *(name for name in _columns(row.trades))]
     writer = csv.DictWriter(text, names, extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows({name: _harmless(value) for name, value in row.items()} for row in rows)
     return text.getvalue()
+
+
+def _harmless(value: Any) -> Any:  # Any: a cell
+    """Text that a spreadsheet would run gets a leading quote; numbers stay as they are."""
+    if isinstance(value, str) and value.startswith(FORMULA):
+        return f"'{value}".replace("\r", " ")  # the writer does not quote a carriage return
+    return value
 
 
 def _columns(stored: Any) -> Columns:  # Any: a StoredFile or None

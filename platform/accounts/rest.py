@@ -20,7 +20,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.throttling import AnonRateThrottle, UserRateThrottle
 
-from artifacts.store import QuotaExceeded
+from artifacts.store import FileChanged, QuotaExceeded
 from specs.declaration import InvalidSpec
 from specs.strict_json import UnusableJson, parse_json
 
@@ -136,6 +136,9 @@ def _problem_of(error: Exception) -> Problem | None:
         return Problem("forbidden", "Not allowed.", status_code=403)
     if isinstance(error, QuotaExceeded):
         return Problem("quota_stored", str(error), status_code=429)
+    if isinstance(error, FileChanged | FileNotFoundError):
+        text = "A stored file is gone or has changed. Import or run it again."
+        return Problem("data_changed", text, status_code=409)
     if isinstance(error, RequestDataTooBig):
         return Problem("too_large", "A field of the form is too large.", status_code=413)
     if isinstance(error, SuspiciousOperation | UnreadablePostError):
