@@ -6,194 +6,370 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
-        ('accounts', '0001_initial'),
-        ('artifacts', '0001_initial'),
-        ('jobs', '0001_initial'),
-        ('markets', '0001_initial'),
+        ("accounts", "0001_initial"),
+        ("artifacts", "0001_initial"),
+        ("jobs", "0001_initial"),
+        ("markets", "0001_initial"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='Experiment',
+            name="Experiment",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('name', models.CharField(max_length=200)),
-                ('preset', models.CharField(blank=True, max_length=20)),
-                ('model_spec', models.JSONField()),
-                ('backtest_spec', models.JSONField(default=dict)),
-                ('spec_sha256', models.CharField(max_length=64)),
-                ('holdout_at', models.DateTimeField()),
-                ('holdout_openings', models.PositiveIntegerField(default=0)),
-                ('notes', models.TextField(blank=True)),
-                ('archived_at', models.DateTimeField(blank=True, null=True)),
-                ('created_by', models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to=settings.AUTH_USER_MODEL)),
-                ('versions', models.ManyToManyField(related_name='experiments', to='markets.datasetversion')),
-                ('workspace', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='accounts.workspace')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                ("name", models.CharField(max_length=200)),
+                ("preset", models.CharField(blank=True, max_length=20)),
+                ("model_spec", models.JSONField()),
+                ("backtest_spec", models.JSONField(default=dict)),
+                ("spec_sha256", models.CharField(max_length=64)),
+                ("holdout_at", models.DateTimeField()),
+                ("holdout_openings", models.PositiveIntegerField(default=0)),
+                ("notes", models.TextField(blank=True)),
+                ("archived_at", models.DateTimeField(blank=True, null=True)),
+                (
+                    "created_by",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "versions",
+                    models.ManyToManyField(related_name="experiments", to="markets.datasetversion"),
+                ),
+                (
+                    "workspace",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="accounts.workspace",
+                    ),
+                ),
             ],
             options={
-                'ordering': ['-pk'],
+                "ordering": ["-pk"],
             },
         ),
         migrations.CreateModel(
-            name='TrainingRun',
+            name="TrainingRun",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('seed', models.PositiveIntegerField()),
-                ('code_version', models.CharField(blank=True, max_length=80)),
-                ('libraries', models.JSONField(default=dict)),
-                ('device', models.CharField(blank=True, max_length=40)),
-                ('threads', models.PositiveIntegerField(default=0)),
-                ('data_sha256', models.CharField(blank=True, max_length=64)),
-                ('weights_sha256', models.CharField(blank=True, max_length=64)),
-                ('predictions_sha256', models.CharField(blank=True, max_length=64)),
-                ('metrics', models.JSONField(default=dict)),
-                ('verdict', models.JSONField(default=dict)),
-                ('causality', models.JSONField(default=dict)),
-                ('leak_alarm', models.JSONField(default=dict)),
-                ('notices', models.JSONField(default=list)),
-                ('experiment', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='runs', to='modeling.experiment')),
-                ('job', models.OneToOneField(on_delete=django.db.models.deletion.PROTECT, related_name='training_run', to='jobs.job')),
-                ('workspace', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='accounts.workspace')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                ("seed", models.PositiveIntegerField()),
+                ("code_version", models.CharField(blank=True, max_length=80)),
+                ("libraries", models.JSONField(default=dict)),
+                ("device", models.CharField(blank=True, max_length=40)),
+                ("threads", models.PositiveIntegerField(default=0)),
+                ("data_sha256", models.CharField(blank=True, max_length=64)),
+                ("weights_sha256", models.CharField(blank=True, max_length=64)),
+                ("predictions_sha256", models.CharField(blank=True, max_length=64)),
+                ("metrics", models.JSONField(default=dict)),
+                ("verdict", models.JSONField(default=dict)),
+                ("causality", models.JSONField(default=dict)),
+                ("leak_alarm", models.JSONField(default=dict)),
+                ("notices", models.JSONField(default=list)),
+                (
+                    "experiment",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="runs",
+                        to="modeling.experiment",
+                    ),
+                ),
+                (
+                    "job",
+                    models.OneToOneField(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="training_run",
+                        to="jobs.job",
+                    ),
+                ),
+                (
+                    "workspace",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="accounts.workspace",
+                    ),
+                ),
             ],
             options={
-                'ordering': ['-pk'],
+                "ordering": ["-pk"],
             },
         ),
         migrations.CreateModel(
-            name='PredictionSet',
+            name="PredictionSet",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('rung', models.CharField(default='model', max_length=40)),
-                ('sha256', models.CharField(max_length=64)),
-                ('rows', models.PositiveIntegerField()),
-                ('first_at', models.DateTimeField()),
-                ('last_at', models.DateTimeField()),
-                ('folds', models.JSONField(default=list)),
-                ('file', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='artifacts.storedfile')),
-                ('workspace', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='accounts.workspace')),
-                ('run', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='prediction_sets', to='modeling.trainingrun')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                ("rung", models.CharField(default="model", max_length=40)),
+                ("sha256", models.CharField(max_length=64)),
+                ("rows", models.PositiveIntegerField()),
+                ("first_at", models.DateTimeField()),
+                ("last_at", models.DateTimeField()),
+                ("folds", models.JSONField(default=list)),
+                (
+                    "file",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="artifacts.storedfile",
+                    ),
+                ),
+                (
+                    "workspace",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="accounts.workspace",
+                    ),
+                ),
+                (
+                    "run",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="prediction_sets",
+                        to="modeling.trainingrun",
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='MetricPoint',
+            name="MetricPoint",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('fold', models.PositiveIntegerField()),
-                ('name', models.CharField(max_length=60)),
-                ('step', models.PositiveIntegerField()),
-                ('value', models.FloatField(null=True)),
-                ('run', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='points', to='modeling.trainingrun')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("fold", models.PositiveIntegerField()),
+                ("name", models.CharField(max_length=60)),
+                ("step", models.PositiveIntegerField()),
+                ("value", models.FloatField(null=True)),
+                (
+                    "run",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="points",
+                        to="modeling.trainingrun",
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='Fold',
+            name="Fold",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('number', models.PositiveIntegerField()),
-                ('splits', models.JSONField(default=dict)),
-                ('finished_at', models.DateTimeField(null=True)),
-                ('epochs', models.PositiveIntegerField(default=0)),
-                ('best_epoch', models.PositiveIntegerField(default=0)),
-                ('threshold', models.FloatField(null=True)),
-                ('state', models.JSONField(default=dict)),
-                ('metrics', models.JSONField(default=dict)),
-                ('weights_sha256', models.CharField(blank=True, max_length=64)),
-                ('predictions', models.ForeignKey(null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='artifacts.storedfile')),
-                ('weights', models.ForeignKey(null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='artifacts.storedfile')),
-                ('run', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='folds', to='modeling.trainingrun')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("number", models.PositiveIntegerField()),
+                ("splits", models.JSONField(default=dict)),
+                ("finished_at", models.DateTimeField(null=True)),
+                ("epochs", models.PositiveIntegerField(default=0)),
+                ("best_epoch", models.PositiveIntegerField(default=0)),
+                ("threshold", models.FloatField(null=True)),
+                ("state", models.JSONField(default=dict)),
+                ("metrics", models.JSONField(default=dict)),
+                ("weights_sha256", models.CharField(blank=True, max_length=64)),
+                (
+                    "predictions",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="artifacts.storedfile",
+                    ),
+                ),
+                (
+                    "weights",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="artifacts.storedfile",
+                    ),
+                ),
+                (
+                    "run",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="folds",
+                        to="modeling.trainingrun",
+                    ),
+                ),
             ],
             options={
-                'ordering': ['number'],
+                "ordering": ["number"],
             },
         ),
         migrations.CreateModel(
-            name='Checkpoint',
+            name="Checkpoint",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('fold', models.PositiveIntegerField()),
-                ('step', models.PositiveIntegerField()),
-                ('name', models.CharField(max_length=100)),
-                ('sha256', models.CharField(max_length=64)),
-                ('size', models.BigIntegerField()),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('run', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='checkpoints', to='modeling.trainingrun')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("fold", models.PositiveIntegerField()),
+                ("step", models.PositiveIntegerField()),
+                ("name", models.CharField(max_length=100)),
+                ("sha256", models.CharField(max_length=64)),
+                ("size", models.BigIntegerField()),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                (
+                    "run",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="checkpoints",
+                        to="modeling.trainingrun",
+                    ),
+                ),
             ],
             options={
-                'ordering': ['-fold', '-step'],
+                "ordering": ["-fold", "-step"],
             },
         ),
         migrations.CreateModel(
-            name='BaselineScore',
+            name="BaselineScore",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('rung', models.CharField(max_length=40)),
-                ('metrics', models.JSONField(default=dict)),
-                ('verdicts', models.JSONField(default=dict)),
-                ('reason', models.CharField(blank=True, max_length=500)),
-                ('run', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='baselines', to='modeling.trainingrun')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("rung", models.CharField(max_length=40)),
+                ("metrics", models.JSONField(default=dict)),
+                ("verdicts", models.JSONField(default=dict)),
+                ("reason", models.CharField(blank=True, max_length=500)),
+                (
+                    "run",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="baselines",
+                        to="modeling.trainingrun",
+                    ),
+                ),
             ],
             options={
-                'ordering': ['pk'],
+                "ordering": ["pk"],
             },
         ),
         migrations.CreateModel(
-            name='Trial',
+            name="Trial",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('origin', models.CharField(choices=[('run', 'Training run'), ('backtest', 'Backtest')], max_length=20)),
-                ('spec_sha256', models.CharField(max_length=64)),
-                ('seed', models.PositiveIntegerField(default=0)),
-                ('instrument', models.CharField(blank=True, max_length=100)),
-                ('daily_sharpe', models.FloatField(null=True)),
-                ('days', models.PositiveIntegerField(default=0)),
-                ('first_at', models.DateTimeField(null=True)),
-                ('last_at', models.DateTimeField(null=True)),
-                ('run', models.ForeignKey(null=True, on_delete=django.db.models.deletion.PROTECT, related_name='trials', to='modeling.trainingrun')),
-                ('workspace', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='accounts.workspace')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                (
+                    "origin",
+                    models.CharField(
+                        choices=[("run", "Training run"), ("backtest", "Backtest")], max_length=20
+                    ),
+                ),
+                ("spec_sha256", models.CharField(max_length=64)),
+                ("seed", models.PositiveIntegerField(default=0)),
+                ("instrument", models.CharField(blank=True, max_length=100)),
+                ("daily_sharpe", models.FloatField(null=True)),
+                ("days", models.PositiveIntegerField(default=0)),
+                ("first_at", models.DateTimeField(null=True)),
+                ("last_at", models.DateTimeField(null=True)),
+                (
+                    "run",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="trials",
+                        to="modeling.trainingrun",
+                    ),
+                ),
+                (
+                    "workspace",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="accounts.workspace",
+                    ),
+                ),
             ],
             options={
-                'ordering': ['pk'],
+                "ordering": ["pk"],
             },
         ),
         migrations.AddIndex(
-            model_name='experiment',
-            index=models.Index(fields=['workspace', '-created_at'], name='experiments_by_workspace'),
+            model_name="experiment",
+            index=models.Index(
+                fields=["workspace", "-created_at"], name="experiments_by_workspace"
+            ),
         ),
         migrations.AddIndex(
-            model_name='trainingrun',
-            index=models.Index(fields=['workspace', '-created_at'], name='runs_by_workspace'),
+            model_name="trainingrun",
+            index=models.Index(fields=["workspace", "-created_at"], name="runs_by_workspace"),
         ),
         migrations.AddConstraint(
-            model_name='predictionset',
-            constraint=models.UniqueConstraint(fields=('run', 'rung'), name='one_prediction_set_per_rung'),
+            model_name="predictionset",
+            constraint=models.UniqueConstraint(
+                fields=("run", "rung"), name="one_prediction_set_per_rung"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='metricpoint',
-            constraint=models.UniqueConstraint(fields=('run', 'fold', 'name', 'step'), name='one_point_per_step'),
+            model_name="metricpoint",
+            constraint=models.UniqueConstraint(
+                fields=("run", "fold", "name", "step"), name="one_point_per_step"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='fold',
-            constraint=models.UniqueConstraint(fields=('run', 'number'), name='one_fold_per_number'),
+            model_name="fold",
+            constraint=models.UniqueConstraint(
+                fields=("run", "number"), name="one_fold_per_number"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='checkpoint',
-            constraint=models.UniqueConstraint(fields=('run', 'fold', 'step'), name='one_checkpoint_per_step'),
+            model_name="checkpoint",
+            constraint=models.UniqueConstraint(
+                fields=("run", "fold", "step"), name="one_checkpoint_per_step"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='baselinescore',
-            constraint=models.UniqueConstraint(fields=('run', 'rung'), name='one_score_per_rung'),
+            model_name="baselinescore",
+            constraint=models.UniqueConstraint(fields=("run", "rung"), name="one_score_per_rung"),
         ),
         migrations.AddConstraint(
-            model_name='trial',
-            constraint=models.UniqueConstraint(fields=('workspace', 'origin', 'spec_sha256', 'seed'), name='one_trial_per_spec_and_seed'),
+            model_name="trial",
+            constraint=models.UniqueConstraint(
+                fields=("workspace", "origin", "spec_sha256", "seed"),
+                name="one_trial_per_spec_and_seed",
+            ),
         ),
     ]

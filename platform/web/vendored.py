@@ -17,8 +17,14 @@ FILES = {
     "vendor/plotly.min.js": ("plotly", "package_data/plotly.min.js"),
     "vendor/bootstrap.min.css": ("bootstrap_wrapper", "../bootstrap/css/bootstrap.min.css"),
     "vendor/bootstrap.min.css.map": ("bootstrap_wrapper", "../bootstrap/css/bootstrap.min.css.map"),
-    "vendor/bootstrap.bundle.min.js": ("bootstrap_wrapper", "../bootstrap/js/bootstrap.bundle.min.js"),
-    "vendor/bootstrap.bundle.min.js.map": ("bootstrap_wrapper", "../bootstrap/js/bootstrap.bundle.min.js.map"),
+    "vendor/bootstrap.bundle.min.js": (
+        "bootstrap_wrapper",
+        "../bootstrap/js/bootstrap.bundle.min.js",
+    ),
+    "vendor/bootstrap.bundle.min.js.map": (
+        "bootstrap_wrapper",
+        "../bootstrap/js/bootstrap.bundle.min.js.map",
+    ),
 }
 
 

@@ -107,7 +107,10 @@ class Command(BaseCommand):
             self.say(f"importing {data.name} as {spec.symbol}")
             with data.open("rb") as file:
                 row = launch_import(
-                    workspace=workspace, user=user, upload=UploadedFile(file, data.name, size=data.stat().st_size), spec=spec
+                    workspace=workspace,
+                    user=user,
+                    upload=UploadedFile(file, data.name, size=data.stat().st_size),
+                    spec=spec,
                 )
         self.wait(row.job)
         version = DatasetVersion.objects.select_related("dataset__instrument").get(imports=row)
