@@ -49,7 +49,8 @@ def send(client, content=CSV, name="candles.csv", **fields):
 def test_the_list_shows_timeframe_range_and_missing_bars(client, version):
     page = client.get("/datasets/").content.decode()
     assert "1h" in page
-    assert "2024-01-01 to 2024-02-09" in page
+    assert "2024-01-01" in page
+    assert "2024-02-09" in page
     assert "0.62\u00a0%" in page
 
 
