@@ -16,6 +16,9 @@ from modeling import services as modeling
 from modeling.models import Experiment, TrainingRun
 
 
+NAME_MAX = 200
+
+
 def create_experiment(
     *,
     workspace: Workspace,
@@ -84,7 +87,7 @@ def _queue_own_backtest(run: TrainingRun, user: User | None) -> Backtest:
     return Backtest.objects.create(
         workspace=experiment.workspace,
         created_by=user,
-        name=f"{experiment.name}, seed {run.seed}",
+        name=own_name(experiment.name, run.seed),
         run=run,
         version=experiment.version,
         is_own=True,
@@ -92,6 +95,12 @@ def _queue_own_backtest(run: TrainingRun, user: User | None) -> Backtest:
         spec_sha256=experiment.spec_sha256,
         job=job,
     )
+
+
+def own_name(experiment: str, seed: int) -> str:
+    """The name of a run's own backtest; a long experiment name is cut so that the seed stays."""
+    ending = f", seed {seed}"
+    return f"{experiment[: NAME_MAX - len(ending)]}{ending}"
 
 
 @transaction.atomic

@@ -1,5 +1,7 @@
 from django.urls import include, path
 
+handler500 = "web.views.server_error"
+
 urlpatterns = [
     path("", include("accounts.urls")),
     path("", include("web.urls")),
