@@ -163,9 +163,15 @@ all("[data-jump]").forEach((form) => form.addEventListener("submit", (event) => 
 
 // ── Live fragments ───────────────────────────────────────────────────────────
 let failures = 0;
-let lastStatus = document.querySelector("[data-live]")?.dataset.status;
+let { status: lastStatus, part: lastPart } = document.querySelector("[data-live]")?.dataset || {};
 const lost = document.getElementById("lost");
 const answered = (ok) => { failures = ok ? 0 : failures + 1; lost.hidden = failures < 2; };
+
+// Fetches a region of this page again; its hx-select-oob names what else is renewed with it.
+function renew(id) {
+  const source = document.getElementById(id);
+  if (source) htmx.ajax("GET", location.href, { source, target: `#${id}`, select: `#${id}`, swap: "outerHTML" });
+}
 
 document.body.addEventListener("htmx:beforeRequest", (event) => {
   if (document.hidden && event.detail.elt.dataset.live !== undefined) event.preventDefault();
@@ -184,11 +190,10 @@ document.body.addEventListener("htmx:afterSettle", () => {
     load(box);
   });
   if (live.dataset.status !== lastStatus) {
-    lastStatus = live.dataset.status;
-    say(live.dataset.say || lastStatus);
-    const results = document.getElementById("results");
-    if (results) htmx.ajax("GET", location.href, { target: "#results", select: "#results", swap: "outerHTML" });
-  }
+    say(live.dataset.say || live.dataset.status);
+    renew("results");
+  } else if (live.dataset.part !== lastPart) renew("parts");
+  [lastStatus, lastPart] = [live.dataset.status, live.dataset.part];
   startCharts();
 });
 
