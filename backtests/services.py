@@ -15,7 +15,6 @@ from markets.models import DatasetVersion
 from modeling import services as modeling
 from modeling.models import Experiment, TrainingRun
 
-
 NAME_MAX = 200
 
 
