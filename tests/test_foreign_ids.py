@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import pytest
@@ -27,7 +27,7 @@ METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 PARAMETER = re.compile(r"<(?:(?P<converter>\w+):)?(?P<name>\w+)>")
 # A sign-in link is no row of a workspace: whoever holds the secret may use it.
 NO_ROW = {"signin/<str:token>/"}
-WORDS = {
+WORDS: dict[str, Iterable[str]] = {
     "runs/<int:pk>/charts/<str:kind>/": RUN_CHARTS,
     "backtests/<int:pk>/charts/<str:kind>/": BACKTEST_CHARTS,
 }
