@@ -1,54 +1,23 @@
-"""Parquet, judged by its footer before anything is read, then read by row group."""
+"""Typed columns, as Parquet and Feather hold them, to batches of rows."""
 
 from __future__ import annotations
-
-from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from markets.candles.errors import InvalidCandles
-from markets.candles.raw import RawCandles
-from markets.sources.layout import Layout, layout_of_header
-from markets.sources.table import Batch, Gatherer, check_rows, unique_texts
+from markets.sources.layout import Layout
+from markets.sources.table import Batch, check_rows, unique_texts
 from markets.sources.times import Kind, TimePiece, check_kind, parse_time, piece_of_strings
-from markets.specs import ImportSpec
 
 MAX_CELLS_BYTES = 2 * 1024**3
 CELL_BYTES = 8
-DAMAGED = "The Parquet file is damaged or cut off. Write or send it again."
 
 
-def read_parquet(path: Path, sent_name: str, spec: ImportSpec) -> RawCandles:
-    """Rows of a Parquet file; only the columns that are needed are read.
-
-    Raises InvalidCandles `damaged_file`, `too_large` (told from the footer), `unsupported_columns`
-    for nested or binary columns, and what the layout and the times raise.
-    """
-    try:
-        with pq.ParquetFile(path) as file:
-            _check_size(file.metadata.num_rows, file.metadata.num_columns)
-            _check_flat(file.schema_arrow)
-            layout = layout_of_header(file.schema_arrow.names, spec)
-            gatherer = Gatherer(layout, spec, "Row")
-            _check_types(file.schema_arrow, layout, gatherer.roles)
-            for batch in _batches(file, gatherer):
-                gatherer.add(batch)
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise InvalidCandles("damaged_file", DAMAGED) from error
-    settings: dict[str, str | int] = {
-        "file_name": sent_name,
-        "file_bytes": path.stat().st_size,
-        "format": "parquet",
-    }
-    return gatherer.finish(settings, ())
-
-
-def _check_size(rows: int, columns: int) -> None:
+def check_cells(rows: int, columns: int) -> None:
+    """Raises InvalidCandles `too_large` above 5 million rows or 2 GiB of eight-byte cells."""
     check_rows(rows)
     if rows * columns * CELL_BYTES > MAX_CELLS_BYTES:
         raise InvalidCandles(
@@ -57,7 +26,8 @@ def _check_size(rows: int, columns: int) -> None:
         )
 
 
-def _check_flat(schema: pa.Schema) -> None:
+def check_flat(schema: pa.Schema) -> None:
+    """Raises InvalidCandles `unsupported_columns` for nested or binary columns, used or not."""
     wrong = [item.name for item in schema if _is_nested_or_binary(item.type)]
     if wrong:
         raise InvalidCandles(
@@ -72,7 +42,8 @@ def _is_nested_or_binary(kind: pa.DataType) -> bool:
     return bool(pa.types.is_nested(kind) or binary or pa.types.is_fixed_size_binary(kind))
 
 
-def _check_types(schema: pa.Schema, layout: Layout, roles: tuple[str, ...]) -> None:
+def check_types(schema: pa.Schema, layout: Layout, roles: tuple[str, ...]) -> None:
+    """Raises InvalidCandles `unsupported_columns` where a price or volume is no number."""
     for role in roles:
         index = layout.columns[role]
         kind = schema.types[index]
@@ -85,28 +56,29 @@ def _check_types(schema: pa.Schema, layout: Layout, roles: tuple[str, ...]) -> N
             )
 
 
-def _batches(file: pq.ParquetFile, gatherer: Gatherer) -> Iterator[Batch]:
-    layout = gatherer.layout
-    time_columns = (layout.columns["timestamp"], *layout.other_times)
+def needed_names(layout: Layout) -> list[str]:
+    """Names of the columns that have a role, in file order."""
     wanted = {*layout.columns.values(), *layout.other_times}
-    names = [layout.names[index] for index in sorted(wanted)]
-    first_row = 1
-    for group in range(file.num_row_groups):
-        table = file.read_row_group(group, columns=names, use_threads=False)
-        lines = np.arange(first_row, first_row + table.num_rows, dtype=np.int64)
-        yield Batch(
-            {
-                index: _times(_array(table, layout.names[index]), layout.names[index], lines)
-                for index in time_columns
-            },
-            {
-                role: _floats(_array(table, layout.names[layout.columns[role]]))
-                for role in gatherer.roles
-            },
-            _symbols(table, layout),
-            lines,
-        )
-        first_row += table.num_rows
+    return [layout.names[index] for index in sorted(wanted)]
+
+
+def batch_of_table(
+    table: pa.Table, layout: Layout, roles: tuple[str, ...], lines: NDArray[np.int64]
+) -> Batch:
+    """The rows of a table with the needed columns; `lines` are their row numbers from 1.
+
+    A null price is NaN. Raises InvalidCandles for a null time and for what is no time.
+    """
+    time_columns = (layout.columns["timestamp"], *layout.other_times)
+    return Batch(
+        {
+            index: _times(_array(table, layout.names[index]), layout.names[index], lines)
+            for index in time_columns
+        },
+        {role: _floats(_array(table, layout.names[layout.columns[role]])) for role in roles},
+        _symbols(table, layout),
+        lines,
+    )
 
 
 def _array(table: pa.Table, name: str) -> pa.Array:

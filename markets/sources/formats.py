@@ -11,8 +11,12 @@ MAX_BYTES = 200 * 1024**2
 MAX_NAME_CHARACTERS = 200
 HEAD_BYTES = 64 * 1024
 TAIL_BYTES = 16
-ACCEPTED = "CSV or TSV (.csv, .tsv, .txt), gzip of these (.csv.gz), Parquet (.parquet)"
+ACCEPTED = (
+    "CSV or TSV (.csv, .tsv, .txt), gzip of these (.csv.gz), Parquet (.parquet), "
+    "Feather (.feather, .arrow), JSON arrays (.json)"
+)
 TEXT_EXTENSIONS = ("csv", "tsv", "txt")
+MAX_JSON_BYTES = 50 * 1024**2
 FOREIGN_EXTENSIONS = ("parquet", "feather", "arrow", "json", "gz")
 
 
@@ -22,13 +26,20 @@ class SourceFormat(StrEnum):
     TEXT = "csv"
     GZIP_TEXT = "csv.gz"
     PARQUET = "parquet"
+    FEATHER = "feather"
+    JSON = "json"
 
 
 EXTENSIONS: dict[SourceFormat, tuple[str, ...]] = {
     SourceFormat.TEXT: TEXT_EXTENSIONS,
     SourceFormat.GZIP_TEXT: ("gz",),
     SourceFormat.PARQUET: ("parquet",),
+    SourceFormat.FEATHER: ("feather", "arrow"),
+    SourceFormat.JSON: ("json",),
 }
+
+
+COLUMNAR_MAGICS = {b"PAR1": SourceFormat.PARQUET, b"ARROW1": SourceFormat.FEATHER}
 
 
 class RefusedFile(ValueError):
@@ -66,6 +77,13 @@ def sniff(head: bytes, tail: bytes, size: int, sent_name: str) -> SourceFormat:
             f"The name ends in .{extension}, but the content is {found.value}. "
             f"Rename the file to .{found.value}, or choose the right file.",
         )
+    if found is SourceFormat.JSON and size > MAX_JSON_BYTES:
+        raise RefusedFile(
+            "too_large",
+            413,
+            f"The file has {size:,} bytes, at most {MAX_JSON_BYTES:,} are accepted as JSON. "
+            "Write it as Parquet or CSV.",
+        )
     return found
 
 
@@ -79,11 +97,14 @@ def display_name(sent_name: str) -> str:
 
 
 def _format_of(head: bytes, tail: bytes) -> SourceFormat | None:
-    # A Parquet file without its foot is damaged, which is for the job to say.
-    if head.startswith(b"PAR1") and (tail.endswith(b"PAR1") or not _is_text(head)):
-        return SourceFormat.PARQUET
+    # A columnar file without its foot is damaged, which is for the job to say.
+    for magic, columnar in COLUMNAR_MAGICS.items():
+        if head.startswith(magic) and (tail.endswith(magic) or not _is_plain(head)):
+            return columnar
     if head.startswith(b"\x1f\x8b"):
         return SourceFormat.GZIP_TEXT if _is_text(_unpacked_head(head)) else None
+    if _is_plain(head) and _first_character(head) == b"[":
+        return SourceFormat.JSON
     return SourceFormat.TEXT if _is_text(head) else None
 
 
@@ -91,10 +112,17 @@ def _is_text(head: bytes) -> bool:
     """Whether the bytes may be delimited text; another encoding than UTF-8 is for the job to name."""
     if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return True
-    if not head or any(byte < 32 and byte not in b"\t\n\r\f" for byte in set(head)):
+    if not _is_plain(head) or head.startswith(b"%PDF"):
         return False
-    body = head.removeprefix(codecs.BOM_UTF8).lstrip()
-    return not body.startswith((b"[", b"{", b"<", b"%PDF"))
+    return _first_character(head) not in (b"[", b"{", b"<")
+
+
+def _is_plain(head: bytes) -> bool:
+    return bool(head) and not any(byte < 32 and byte not in b"\t\n\r\f" for byte in set(head))
+
+
+def _first_character(head: bytes) -> bytes:
+    return head.removeprefix(codecs.BOM_UTF8).lstrip()[:1]
 
 
 def _unpacked_head(head: bytes) -> bytes:

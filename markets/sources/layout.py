@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from markets.candles.errors import InvalidCandles
 from markets.candles.raw import Notice
@@ -25,6 +25,7 @@ HEADERLESS_NAMES: dict[int, tuple[str, ...]] = {
     7: ("timestamp", "open", "high", "low", "close", "volume", "count"),
     12: BINANCE_NAMES,
 }
+ARRAY_COUNTS = (6, 12)
 SHOWN_NAMES = 20
 
 
@@ -93,6 +94,25 @@ def layout_without_header(count: int, spec: ImportSpec) -> Layout:
     Raises InvalidCandles `columns_not_found` for any other count without a map.
     """
     notice = Notice("no_header", "The file has no header; columns were taken by position.")
+    return replace(_layout_by_position(count, spec), notices=(notice,))
+
+
+def layout_of_arrays(count: int, spec: ImportSpec) -> Layout:
+    """The layout of JSON arrays of `count` fields: 6 or 12, or a column map with #n.
+
+    Arrays never have a header, which is therefore no notice. Raises InvalidCandles
+    `columns_not_found` for any other count without a map.
+    """
+    if count not in ARRAY_COUNTS and not spec.column_map:
+        raise InvalidCandles(
+            "columns_not_found",
+            f"The arrays have {count} fields; 6 and 12 are known. "
+            'Give a column map such as {"timestamp": "#1", "open": "#2", …}.',
+        )
+    return _layout_by_position(count, spec)
+
+
+def _layout_by_position(count: int, spec: ImportSpec) -> Layout:
     names = HEADERLESS_NAMES.get(count, tuple(f"#{number}" for number in range(1, count + 1)))
     columns: dict[str, int] = {}
     if count in HEADERLESS_NAMES:
@@ -108,7 +128,7 @@ def layout_without_header(count: int, spec: ImportSpec) -> Layout:
     columns.update(_mapped(names, names, spec.column_map or {}))
     _require_all(columns, names)
     name = "binance klines" if count == len(BINANCE_NAMES) else "headerless"
-    return Layout("column map" if spec.column_map else name, names, columns, (), (notice,))
+    return Layout("column map" if spec.column_map else name, names, columns)
 
 
 def base_and_quote(symbol: str) -> tuple[str, str]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from markets.candles.errors import InvalidCandles
 from markets.candles.raw import RawCandles
-from markets.sources.columnar import read_parquet
+from markets.sources.feather import read_feather
 from markets.sources.formats import (
     HEAD_BYTES,
     TAIL_BYTES,
@@ -15,21 +15,34 @@ from markets.sources.formats import (
     display_name,
     sniff,
 )
+from markets.sources.json_arrays import read_json
+from markets.sources.parquet import read_parquet
 from markets.sources.text import read_text
 from markets.specs import ImportSpec
 
+READERS = {
+    SourceFormat.PARQUET: read_parquet,
+    SourceFormat.FEATHER: read_feather,
+    SourceFormat.JSON: read_json,
+}
 
-def read_source(path: Path, sent_name: str, spec: ImportSpec) -> RawCandles:
+
+def read_source(
+    path: Path, sent_name: str, spec: ImportSpec, *, last_line: int | None = None
+) -> RawCandles:
     """The rows of a sent file in file order, with the settings found.
+
+    With `last_line` only the rows up to this line (of text) or row (of a table) are read.
 
     Raises InvalidCandles for everything that is wrong with the file's structure; the rows
     themselves are judged by `validate_candles`.
     """
     found = sniff_file(path, sent_name)
     shown = display_name(sent_name)
-    if found is SourceFormat.PARQUET:
-        return read_parquet(path, shown, spec)
-    return read_text(path, shown, spec, packed=found is SourceFormat.GZIP_TEXT)
+    if found in READERS:
+        return READERS[found](path, shown, spec, last_row=last_line)
+    packed = found is SourceFormat.GZIP_TEXT
+    return read_text(path, shown, spec, packed=packed, last_line=last_line)
 
 
 def sniff_file(path: Path, sent_name: str) -> SourceFormat:

@@ -24,6 +24,12 @@ import pyarrow.csv as pa_csv
 
 from markets.candles.errors import InvalidCandles
 from markets.candles.raw import Notice, RawCandles
+from markets.sources.cells import (
+    MAX_FIELD_BYTES,
+    batch_of_cells,
+    check_field_lengths,
+    is_number,
+)
 from markets.sources.layout import (
     Layout,
     known_names,
@@ -31,27 +37,20 @@ from markets.sources.layout import (
     layout_without_header,
 )
 from markets.sources.table import Batch, Gatherer, check_rows, unique_texts
-from markets.sources.times import Kind, TimePiece, check_kind, parse_time, piece_of_strings
+from markets.sources.times import piece_of_strings
 from markets.specs import REQUIRED_COLUMNS, ImportSpec
 
 MAX_UNPACKED_BYTES = 2 * 1024**3
 MAX_COLUMNS = 64
-MAX_FIELD_BYTES = 256
 MAX_LINE_BYTES = 16 * 1024
 CHUNK_BYTES = 4 * 1024**2
 HEAD_LINES = 21
 MIN_COLUMNS = 6
 DELIMITERS = (";", "\t", "|", ",")
 DELIMITER_NAMES = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
-SHOWN_CHARACTERS = 40
 LINE_FEED, RETURN, QUOTE, POINT = b"\n"[0], b"\r"[0], b'"'[0], b"."[0]
 
-_NUMBER = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]+)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
-_NOT_FINITE = re.compile(r"[+-]?(?:nan|inf|infinity)", re.IGNORECASE)
 _EPOCH = re.compile(r"[0-9]{9,19}")
-_DECIMAL_COMMA = re.compile(r"[+-]?[0-9]+(?:\.[0-9]{3})*,[0-9]+")
-_GROUPED = re.compile(r"[+-]?[0-9]{1,3}(?:[,_ '][0-9]{3})+(?:\.[0-9]+)?")
-_SUFFIXED = re.compile(r"[^0-9+.-][+-]?[0-9.]+\s?[^0-9.]{0,3}|[+-]?[0-9.]+\s?[^0-9.]{1,3}")
 
 
 @dataclass(frozen=True)
@@ -65,8 +64,10 @@ class _Head:
     notices: tuple[Notice, ...]
 
 
-def read_text(path: Path, sent_name: str, spec: ImportSpec, *, packed: bool) -> RawCandles:
-    """Rows of a CSV or TSV file, gzip-packed or plain.
+def read_text(
+    path: Path, sent_name: str, spec: ImportSpec, *, packed: bool, last_line: int | None = None
+) -> RawCandles:
+    """Rows of a CSV or TSV file, gzip-packed or plain; those up to `last_line` where it is given.
 
     Raises InvalidCandles for any structure error, with the line where there is one.
     """
@@ -75,12 +76,12 @@ def read_text(path: Path, sent_name: str, spec: ImportSpec, *, packed: bool) -> 
     encoding = "utf-8-sig" if first.startswith(codecs.BOM_UTF8) else "utf-8"
     skipped = len(codecs.BOM_UTF8) if encoding == "utf-8-sig" else 0
     first = first[skipped:]
-    _check_utf8(first, skipped)
+    check_utf8(first, skipped)
     head = _read_head(first, spec)
     gatherer = Gatherer(head.layout, spec, "Line")
     lines_before, bytes_before, returns = 0, skipped, 0
-    for chunk in _with_first(first, chunks):
-        _check_utf8(chunk, bytes_before)
+    for chunk in _until_line(_with_first(first, chunks), last_line):
+        check_utf8(chunk, bytes_before)
         rows, line = chunk, lines_before + 1
         if lines_before == 0:
             rows, line = _without_lines(chunk, head.header_lines), head.header_lines + 1
@@ -100,34 +101,6 @@ def read_text(path: Path, sent_name: str, spec: ImportSpec, *, packed: bool) -> 
     }
     notices = _notices_of_form(encoding, head.delimiter, returns)
     return gatherer.finish(settings, (*notices, *head.notices))
-
-
-def parse_number(text: str, where: str, line: int) -> float:
-    """One number, correctly rounded; NaN for an empty cell and for the word NaN, or an infinity.
-
-    Raises InvalidCandles `bad_number` for everything else that is not ASCII plain notation.
-    """
-    text = text.strip(" \t")
-    if _NUMBER.fullmatch(text):
-        return float(text)
-    if not text or _NOT_FINITE.fullmatch(text):
-        return float(text or "nan")
-    raise InvalidCandles(
-        "bad_number",
-        f"{where}: found `{text[:SHOWN_CHARACTERS]}`, expected a number. {_hint(text)}",
-        line=line,
-    )
-
-
-def _hint(text: str) -> str:
-    if _DECIMAL_COMMA.fullmatch(text):
-        return "This looks like a decimal comma; write a decimal point."
-    if _GROUPED.fullmatch(text):
-        return "Remove the signs between thousands."
-    if text.isascii() and _SUFFIXED.fullmatch(text):
-        part = "suffix" if text[0] in "+-.0123456789" else "sign"
-        return f"Remove the {part}, or map another column."
-    return "Correct the cell, or map another column."
 
 
 def _chunks(path: Path, *, packed: bool) -> Iterator[bytes]:
@@ -168,7 +141,22 @@ def _with_first(first: bytes, others: Iterator[bytes]) -> Iterator[bytes]:
     yield from others
 
 
-def _check_utf8(chunk: bytes, bytes_before: int) -> None:
+def _until_line(chunks: Iterator[bytes], last_line: int | None) -> Iterator[bytes]:
+    if last_line is None:
+        yield from chunks
+        return
+    left = last_line
+    for chunk in chunks:
+        lines = chunk.split(b"\n", left)
+        if len(lines) > left:
+            yield b"".join(line + b"\n" for line in lines[:left])
+            return
+        left -= len(lines) - 1
+        yield chunk
+
+
+def check_utf8(chunk: bytes, bytes_before: int) -> None:
+    """Raises InvalidCandles `not_utf8` naming the first byte that is NUL or no UTF-8."""
     position = chunk.find(b"\0")
     if not chunk.isascii():
         try:
@@ -241,7 +229,7 @@ def _has_no_header(first: Sequence[str], spec: ImportSpec) -> bool:
         return False
     position = mapped["open"][1:]
     inside = position.isdigit() and 1 <= int(position) <= len(first)
-    return inside and bool(_NUMBER.fullmatch(first[int(position) - 1].strip()))
+    return inside and is_number(first[int(position) - 1].strip())
 
 
 def _check_header(header: Sequence[str], line: int) -> None:
@@ -251,7 +239,7 @@ def _check_header(header: Sequence[str], line: int) -> None:
             f"The file has {len(header)} columns, at most {MAX_COLUMNS} are read. "
             "Keep the time, open, high, low, close and volume.",
         )
-    _check_fields(header, line)
+    check_field_lengths(header, "Line", line)
 
 
 def _fields(line: str, delimiter: str, number: int) -> list[str]:
@@ -265,16 +253,6 @@ def _fields(line: str, delimiter: str, number: int) -> list[str]:
             f"Line {number}: a quotation mark is not closed on its line. Correct the line.",
             line=number,
         ) from error
-
-
-def _check_fields(fields: Sequence[str], line: int) -> None:
-    for index, text in enumerate(fields, 1):
-        if len(text) > MAX_FIELD_BYTES or len(text.encode()) > MAX_FIELD_BYTES:
-            raise InvalidCandles(
-                "field_too_long",
-                f"Line {line}, field {index}: the field is longer than {MAX_FIELD_BYTES} bytes.",
-                line=line,
-            )
 
 
 def _line_too_long(line: int | None) -> InvalidCandles:
@@ -367,13 +345,10 @@ def _count_of_plain_rows(chunk: bytes, head: _Head) -> int:
 
 def _read_plain(chunk: bytes, line: int, head: _Head, roles: tuple[str, ...]) -> Batch:
     """The rows of a chunk one by one. Raises InvalidCandles at the first line that is wrong."""
-    layout = head.layout
-    time_columns = (layout.columns["timestamp"], *layout.other_times)
-    times: dict[int, list[int]] = {index: [] for index in time_columns}
-    kinds: dict[int, Kind] = dict.fromkeys(time_columns, "number")
-    values: dict[str, list[float]] = {role: [] for role in roles}
-    symbols: dict[str, None] = {}
-    lines: list[int] = []
+    return batch_of_cells(_plain_rows(chunk, line, head), head.layout, roles, "Line")
+
+
+def _plain_rows(chunk: bytes, line: int, head: _Head) -> Iterator[tuple[int, list[str]]]:
     for number, raw in enumerate(chunk.split(b"\n")[:-1], line):
         text = raw.removesuffix(b"\r")
         if not text:
@@ -382,28 +357,8 @@ def _read_plain(chunk: bytes, line: int, head: _Head, roles: tuple[str, ...]) ->
             raise _line_too_long(number)
         fields = _fields(text.decode("utf-8"), head.delimiter, number)
         _check_count(fields, head, number)
-        _check_fields(fields, number)
-        for index in time_columns:
-            where = f"Line {number}, column {layout.names[index].strip()}"
-            kind, time = parse_time(fields[index], where, number)
-            check_kind(kind, kinds[index] if lines else kind, where, number)
-            kinds[index] = kind
-            times[index].append(time)
-        for role in roles:
-            where = f"Line {number}, column {layout.names[layout.columns[role]].strip()}"
-            values[role].append(parse_number(fields[layout.columns[role]], where, number))
-        if "symbol" in layout.columns and fields[layout.columns["symbol"]].strip():
-            symbols[fields[layout.columns["symbol"]]] = None
-        lines.append(number)
-    return Batch(
-        {
-            index: TimePiece(kinds[index], np.array(found, dtype=np.int64))
-            for index, found in times.items()
-        },
-        {role: np.array(found, dtype=np.float64) for role, found in values.items()},
-        tuple(symbols)[:3],
-        np.array(lines, dtype=np.int64),
-    )
+        check_field_lengths(fields, "Line", number)
+        yield number, fields
 
 
 def _check_count(fields: Sequence[str], head: _Head, line: int) -> None:
@@ -418,10 +373,15 @@ def _check_count(fields: Sequence[str], head: _Head, line: int) -> None:
     )
 
 
+def notices_of_encoding(encoding: str) -> tuple[Notice, ...]:
+    """A notice where the text began with a byte order mark."""
+    if encoding != "utf-8-sig":
+        return ()
+    return (Notice("bom_removed", "A byte order mark at the beginning was removed."),)
+
+
 def _notices_of_form(encoding: str, delimiter: str, returns: int) -> tuple[Notice, ...]:
-    notices = []
-    if encoding == "utf-8-sig":
-        notices.append(Notice("bom_removed", "A byte order mark at the beginning was removed."))
+    notices = [*notices_of_encoding(encoding)]
     if returns:
         notices.append(Notice("crlf_line_ends", "Lines end in CR LF.", returns))
     if delimiter != ",":

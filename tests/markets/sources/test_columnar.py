@@ -139,7 +139,7 @@ def test_overwritten_pages_never_escape_as_another_error(tmp_path):
 
 def test_rows_and_cells_are_counted_in_the_footer(tmp_path, monkeypatch):
     path = parquet(tmp_path, columns_of())
-    monkeypatch.setattr(columnar.pq.ParquetFile, "read_row_group", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr(pq.ParquetFile, "read_row_group", lambda *_, **__: 1 / 0)
     monkeypatch.setattr(columnar, "MAX_CELLS_BYTES", 6 * 6 * 8 - 1)
     assert refusal(path).code == "too_large"
     monkeypatch.setattr("markets.sources.table.MAX_ROWS", 5)

@@ -27,6 +27,8 @@ FILES = [
         *("1m", 10, 0, 0, 0, 0, "e9a134330bb7"),
     ),
     ("raw/cryptodatadownload_Coinbase_BTCUSD_1h.csv", "1h", 20_111, 0, 0, 28, 17, "e990219c94fe"),
+    ("raw/freqtrade_ETH_USDT-1h.json", "1h", 5_482, 6, 11, 2, 0, "8315439cfbb1"),
+    ("raw/freqtrade_BTC_USDT-1h.feather", "1h", 8_998, 1, 1, 1, 9, "dd3433343f0f"),
     ("raw/cryptodatadownload_v2_BTC_USD-Hourly.csv", "1h", 33_259, 0, 0, 5, 25, "9864bd76fadc"),
 ]
 
@@ -52,6 +54,11 @@ def test_bitcoin_holes_are_where_they_are_stated(data_folder):
         {"after": "2023-03-24T12:35:00Z", "missing_bars": 16},
         {"after": "2023-12-30T23:55:00Z", "missing_bars": 288},
     ]
+
+
+def test_one_hour_is_absent_from_the_feather_file(data_folder):
+    _, report = imported(data_folder / "raw/freqtrade_BTC_USDT-1h.feather")
+    assert report["gaps"] == [{"after": "2023-03-24T12:00:00Z", "missing_bars": 1}]
 
 
 def test_illiquid_token_has_its_flat_bars(data_folder):

@@ -7,10 +7,19 @@ import zipfile
 
 import pytest
 
-from markets.sources.formats import MAX_BYTES, RefusedFile, SourceFormat, display_name, sniff
+from markets.sources.formats import (
+    MAX_BYTES,
+    MAX_JSON_BYTES,
+    RefusedFile,
+    SourceFormat,
+    display_name,
+    sniff,
+)
 
 CSV = b"timestamp,open,high,low,close,volume\n1704067200000,1,2,0.5,1.5,3\n"
 PARQUET = b"PAR1" + bytes(40) + b"PAR1"
+FEATHER = b"ARROW1\x00\x00" + bytes(40) + b"ARROW1"
+JSON = b" \n[[1704067200000,1,2,0.5,1.5,3]]"
 PNG = b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR"
 
 
@@ -35,8 +44,31 @@ def test_packed_text_and_parquet_are_recognised():
     assert sniffed(PARQUET, "a.parquet") is SourceFormat.PARQUET
 
 
-def test_parquet_without_its_foot_is_left_to_the_job():
-    assert sniffed(PARQUET[:-4], "a.parquet") is SourceFormat.PARQUET
+@pytest.mark.parametrize("name", ["a.feather", "a.arrow", "a"])
+def test_feather_is_recognised(name):
+    assert sniffed(FEATHER, name) is SourceFormat.FEATHER
+
+
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
+def test_json_arrays_are_recognised_by_their_first_bracket(mark):
+    assert sniffed(mark + JSON, "a.json") is SourceFormat.JSON
+
+
+def test_json_has_a_smaller_limit():
+    assert sniffed(JSON, "a.json", size=MAX_JSON_BYTES) is SourceFormat.JSON
+    with pytest.raises(RefusedFile, match="as JSON") as refused:
+        sniffed(JSON, "a.json", size=MAX_JSON_BYTES + 1)
+    assert (refused.value.code, refused.value.status) == ("too_large", 413)
+
+
+@pytest.mark.parametrize("content", [PARQUET[:-4], FEATHER[:-4]])
+def test_columnar_file_without_its_foot_is_left_to_the_job(content):
+    assert sniffed(content, "a") in (SourceFormat.PARQUET, SourceFormat.FEATHER)
+
+
+@pytest.mark.parametrize("name", ["PAR1", "ARROW1"])
+def test_text_that_begins_like_a_columnar_file_stays_text(name):
+    assert sniffed(name.encode() + b"," + CSV, "a.csv") is SourceFormat.TEXT
 
 
 @pytest.mark.parametrize("prefix", [b"\xef\xbb\xbf", b"\xff\xfe"])
@@ -52,6 +84,9 @@ def test_text_with_a_byte_order_mark_is_left_to_the_job(prefix):
         (CSV, "a.json"),
         (CSV, "a.csv.gz"),
         (PARQUET, "a.csv"),
+        (PARQUET, "a.feather"),
+        (FEATHER, "a.parquet"),
+        (JSON, "a.csv"),
         (gzip.compress(CSV), "a.csv"),
     ],
 )
@@ -69,8 +104,8 @@ def test_content_under_the_name_of_another_format_is_a_mismatch(content, name):
         pickle.dumps({"open": [1.0, 2.0]}),
         b"\x89HDF\r\n\x1a\n" + bytes(20),
         gzip.compress(PNG),
-        b"ARROW1\x00\x00" + bytes(20),
-        b"[[1704067200000,1,2,0.5,1.5,3]]",
+        b"FEA1" + bytes(20),
+        gzip.compress(JSON),
         b'{"a": 1}',
         b"<html></html>",
         b"%PDF-1.7\n",
@@ -78,7 +113,7 @@ def test_content_under_the_name_of_another_format_is_a_mismatch(content, name):
 )
 @pytest.mark.parametrize("name", ["a.csv", "a.zip", "a"])
 def test_other_content_is_unsupported_and_the_accepted_types_are_listed(content, name):
-    with pytest.raises(RefusedFile, match="Parquet") as refused:
+    with pytest.raises(RefusedFile, match=r"Parquet.*Feather.*JSON") as refused:
         sniffed(content, name)
     assert (refused.value.code, refused.value.status) == ("unsupported_type", 415)
 
