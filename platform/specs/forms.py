@@ -129,7 +129,9 @@ def _shown(spec: Spec, prefix: str = "") -> Iterator[tuple[str, object]]:
         if isinstance(value, Spec):
             yield from _shown(value, f"{prefix}{name}.")
         elif isinstance(value, tuple):
-            yield f"{prefix}{name}", ", ".join(str(part) for part in value)
+            shown = ", ".join(str(part) for part in value)
+            is_one_name = len(value) == 1 and isinstance(value[0], str)
+            yield f"{prefix}{name}", f"{shown}," if is_one_name else shown
         elif isinstance(value, dict):
             yield f"{prefix}{name}", json.dumps(value)
         else:
@@ -218,7 +220,8 @@ class ListField(forms.CharField):
             return text
         parts = [part.strip() for part in text.split(",") if part.strip()]
         if self.names:
-            return parts if len(parts) > 1 else parts[0]
+            # One name alone is that of a set; with a comma behind it, it is a list of one.
+            return parts if "," in text else text
         return parts
 
 
