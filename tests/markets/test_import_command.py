@@ -42,6 +42,7 @@ def worker(monkeypatch):
     monkeypatch.setattr(import_candles, "pause", work)
 
 
+@pytest.mark.django_db(transaction=True)  # the heartbeat of a job writes beside it
 def test_file_becomes_a_sealed_version(file, worker):
     make_user("alice")
     found = json.loads(said(file, "--symbol", "BTC/USDT", "--user", "alice", "--json"))
@@ -50,6 +51,7 @@ def test_file_becomes_a_sealed_version(file, worker):
     assert (found["dataset"], found["sha256"]) == (version.dataset_id, version.sha256)
 
 
+@pytest.mark.django_db(transaction=True)
 def test_file_that_breaks_a_rule_gives_one_line(file, worker):
     make_user("alice")
     file.write_text(ROWS + "2024-01-01T04:00:00Z,10,1,9,11,5\n")
