@@ -226,6 +226,8 @@ def shown(value: object) -> str:
         return DASH
     if isinstance(value, bool):
         return "on" if value else "off"
+    if isinstance(value, datetime):
+        return f"{value.astimezone(zones.utc):%Y-%m-%d %H:%M} UTC"
     if isinstance(value, list | tuple):
         return ", ".join(str(part) for part in value)
     return str(value)

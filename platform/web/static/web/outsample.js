@@ -61,7 +61,8 @@ function themed(figure) {
     hoverlabel: { bgcolor: token("surface"), bordercolor: line, font: { color: text } },
   });
   if (data.length > 1) layout.margin.t = layout.annotations ? 52 : 36;
-  if (layout.annotations) layout.legend.y = 1.06;
+  if (layout.annotations) layout.legend.y = data.length > 6 ? 1.04 : 1.09;
+  (layout.annotations || []).forEach((part) => Object.assign(part, { y: 1, yanchor: "bottom" })); // above the lines
   (layout.shapes || []).forEach((shape) => { shape.line = { ...shape.line, color: token("muted") }; });
   Object.keys(layout).filter((key) => /^[xy]axis/.test(key)).concat(["xaxis", "yaxis"]).forEach((key) => {
     layout[key] = { ...layout[key], gridcolor: line, zerolinecolor: line, linecolor: line, automargin: true };
