@@ -32,8 +32,8 @@ RULES = {
 
 
 @dataclass(frozen=True, eq=False)
-class _Rows:
-    """Rows in work: `values` is [5, N] in the order of VALUE_COLUMNS."""
+class Rows:
+    """N rows in work: `values` is [5, N] in the order of VALUE_COLUMNS."""
 
     time: NDArray[np.int64]
     values: NDArray[np.float64]
@@ -42,8 +42,9 @@ class _Rows:
     def __len__(self) -> int:
         return len(self.time)
 
-    def where(self, keep: NDArray[Any]) -> _Rows:  # Any: a mask or indices
-        return _Rows(self.time[keep], self.values[:, keep], self.line[keep])
+    def where(self, keep: NDArray[Any]) -> Rows:  # Any: a mask or indices
+        """The rows that a mask or a list of indices picks, in its order."""
+        return Rows(self.time[keep], self.values[:, keep], self.line[keep])
 
 
 def validate_candles(
@@ -59,16 +60,15 @@ def validate_candles(
     if not len(raw):
         raise InvalidCandles("no_rows", "The file has no rows of candles. Choose another file.")
     notices = list(raw.notices)
-    volume, volume_notices = _base_volume(raw)
+    rows, volume_notices = rows_of(raw)
     notices += volume_notices
-    rows = _Rows(raw.time, np.stack([raw.open, raw.high, raw.low, raw.close, volume]), raw.line)
-    _check_range(rows, now_ns, raw.place)
-    order = _order_of(rows.time)
+    check_range(rows, now_ns, raw.place)
+    order = order_of(rows.time)
     if order != "ascending":
         rows = rows.where(np.argsort(rows.time, kind="stable"))
         notices.append(Notice("sorted", f"The rows were {order} and have been sorted by time."))
-    minutes = _timeframe(rows.time, spec)
-    rows, unfinished = _without_unfinished(rows, minutes, now_ns)
+    minutes = timeframe_of(rows.time, spec)
+    rows, unfinished = without_unfinished(rows, minutes, now_ns)
     notices += unfinished
     rows, dropped = _apply_rules(rows, minutes, spec, raw.place, len(raw))
     rows, duplicates = _without_equal_duplicates(rows)
@@ -88,7 +88,15 @@ def validate_candles(
     return candles, report
 
 
-def _check_range(rows: _Rows, now_ns: int, place: str) -> None:
+def rows_of(raw: RawCandles) -> tuple[Rows, list[Notice]]:
+    """The rows as read, with the base volume, and notices of what was swapped."""
+    volume, notices = base_volume(raw)
+    values = np.stack([raw.open, raw.high, raw.low, raw.close, volume])
+    return Rows(raw.time, values, raw.line), notices
+
+
+def check_range(rows: Rows, now_ns: int, place: str) -> None:
+    """Raises InvalidCandles `timestamp_out_of_range` for a time before 2009-01-03 or after now."""
     wrong = np.flatnonzero((rows.time < FIRST_INSTANT_NS) | (rows.time > now_ns))
     if not len(wrong):
         return
@@ -103,15 +111,19 @@ def _check_range(rows: _Rows, now_ns: int, place: str) -> None:
     )
 
 
-def _order_of(time: NDArray[np.int64]) -> str:
+def order_of(time: NDArray[np.int64]) -> str:
+    """How the times come: ascending, newest first or unsorted."""
     step = np.diff(time)
     if (step >= 0).all():
         return "ascending"
     return "newest first" if (step <= 0).all() else "unsorted"
 
 
-def _timeframe(time: NDArray[np.int64], spec: ImportSpec) -> int:
-    """Minutes of the most frequent step between different times, checked against the claim."""
+def timeframe_of(time: NDArray[np.int64], spec: ImportSpec) -> int:
+    """Minutes of the most frequent step between different sorted times, checked against the claim.
+
+    Raises InvalidCandles `too_few_rows`, `unsupported_timeframe` or `timeframe_mismatch`.
+    """
     steps = np.diff(time)
     steps = steps[steps > 0]
     if len(time) < MIN_ROWS or not len(steps):
@@ -136,7 +148,8 @@ def _timeframe(time: NDArray[np.int64], spec: ImportSpec) -> int:
     return TIMEFRAME_MINUTES[known[step]]
 
 
-def _without_unfinished(rows: _Rows, minutes: int, now_ns: int) -> tuple[_Rows, list[Notice]]:
+def without_unfinished(rows: Rows, minutes: int, now_ns: int) -> tuple[Rows, list[Notice]]:
+    """The rows without a bar that is not yet closed, and a notice where there was one."""
     closed = rows.time + minutes * NS_PER_MINUTE <= now_ns
     count = int((~closed).sum())
     if not count:
@@ -145,7 +158,7 @@ def _without_unfinished(rows: _Rows, minutes: int, now_ns: int) -> tuple[_Rows, 
     return rows.where(closed), [notice]
 
 
-def _base_volume(raw: RawCandles) -> tuple[NDArray[np.float64], list[Notice]]:
+def base_volume(raw: RawCandles) -> tuple[NDArray[np.float64], list[Notice]]:
     """Base volume, taken row by row from the other column where the two are swapped.
 
     With r = quote / base a row is straight when 0.9·low ≤ r ≤ 1.1·high, and swapped when 1/r is and
@@ -173,9 +186,9 @@ def _base_volume(raw: RawCandles) -> tuple[NDArray[np.float64], list[Notice]]:
 
 
 def _apply_rules(
-    rows: _Rows, minutes: int, spec: ImportSpec, place: str, rows_read: int
-) -> tuple[_Rows, list[Dropped]]:
-    broken = _broken_by_rule(rows, minutes)
+    rows: Rows, minutes: int, spec: ImportSpec, place: str, rows_read: int
+) -> tuple[Rows, list[Dropped]]:
+    broken = broken_by_rule(rows, minutes)
     dropped: list[Dropped] = []
     wrong = np.zeros(len(rows), dtype=np.bool_)
     for code, mask in broken.items():
@@ -184,20 +197,21 @@ def _apply_rules(
             continue
         lines = np.sort(rows.line[mask])
         if spec.on_violation == "reject":
-            raise _violation(code, lines, place)
+            raise violation(code, lines, place)
         dropped.append(Dropped(code, int(mask.sum()), tuple(lines[:SHOWN_LINES].tolist())))
         wrong |= mask
-    rows, conflicts = _without_conflicts(rows.where(~wrong))
+    rows, conflicts = without_conflicts(rows.where(~wrong))
     if len(conflicts):
         code, lines = "conflicting_duplicate", np.sort(conflicts)
         if spec.on_violation == "reject":
-            raise _violation(code, lines, place)
+            raise violation(code, lines, place)
         dropped.append(Dropped(code, len(lines), tuple(lines[:SHOWN_LINES].tolist())))
     _check_share(dropped, rows_read)
     return rows, dropped
 
 
-def _broken_by_rule(rows: _Rows, minutes: int) -> dict[str, NDArray[np.bool_]]:
+def broken_by_rule(rows: Rows, minutes: int) -> dict[str, NDArray[np.bool_]]:
+    """Which rows break each rule that a row can break alone, as masks [N]."""
     opened, high, low, close, volume = rows.values
     prices = rows.values[:4]
     with np.errstate(invalid="ignore"):
@@ -213,8 +227,8 @@ def _broken_by_rule(rows: _Rows, minutes: int) -> dict[str, NDArray[np.bool_]]:
         }
 
 
-def _without_conflicts(rows: _Rows) -> tuple[_Rows, NDArray[np.int64]]:
-    """The rows without all rows of a time that has different values, and the lines of those."""
+def without_conflicts(rows: Rows) -> tuple[Rows, NDArray[np.int64]]:
+    """Sorted rows without all rows of a time that has different values, and the lines of those."""
     starts = np.flatnonzero(np.diff(rows.time, prepend=-1))
     if len(starts) == len(rows):
         return rows, np.empty(0, dtype=np.int64)
@@ -225,12 +239,13 @@ def _without_conflicts(rows: _Rows) -> tuple[_Rows, NDArray[np.int64]]:
     return rows.where(~conflicting), rows.line[conflicting]
 
 
-def _without_equal_duplicates(rows: _Rows) -> tuple[_Rows, int]:
+def _without_equal_duplicates(rows: Rows) -> tuple[Rows, int]:
     is_first = np.diff(rows.time, prepend=-1) != 0
     return (rows, 0) if is_first.all() else (rows.where(is_first), int((~is_first).sum()))
 
 
-def _violation(code: str, lines: NDArray[np.int64], place: str) -> InvalidCandles:
+def violation(code: str, lines: NDArray[np.int64], place: str) -> InvalidCandles:
+    """The refusal for rows that break one rule, with the first five lines and the count."""
     shown = ", ".join(str(line) for line in lines[:SHOWN_LINES].tolist())
     more = len(lines) - SHOWN_LINES
     rows = "row" if len(lines) == 1 else "rows"

@@ -56,6 +56,15 @@ def read_feather(
         raise InvalidCandles("damaged_file", DAMAGED) from error
 
 
+def names_of_feather(path: Path) -> list[str]:
+    """The column names. Raises InvalidCandles `damaged_file`."""
+    try:
+        with pa.memory_map(str(path)) as source, pa.ipc.open_file(source) as file:
+            return list(file.schema.names)
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        raise InvalidCandles("damaged_file", DAMAGED) from error
+
+
 def _check_weight(content: pa.Buffer) -> None:
     weight = weigh_blocks(memoryview(content))
     check_cells(weight.rows, weight.columns)

@@ -66,6 +66,15 @@ def read_json(
     return gatherer.finish(settings, notices_of_encoding(str(settings["encoding"])))
 
 
+def sample_of_json(path: Path, *, rows: int) -> list[list[str]]:
+    """The first rows as cells. Raises InvalidCandles where they cannot be told apart."""
+    start, piece = next(_pieces(path), (0, b""))
+    if not piece:
+        return []
+    written = _rows(_text(start, _head_of(piece, rows), 1), 1, as_written=True)
+    return [[_written_cell(cell) for cell in row] for row in written if isinstance(row, list)]
+
+
 def _has_mark(path: Path) -> bool:
     with path.open("rb") as stream:
         return stream.read(len(codecs.BOM_UTF8)) == codecs.BOM_UTF8

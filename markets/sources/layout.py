@@ -131,6 +131,20 @@ def _layout_by_position(count: int, spec: ImportSpec) -> Layout:
     return Layout("column map" if spec.column_map else name, names, columns)
 
 
+def guessed_columns(header: Sequence[str], count: int, symbol: str) -> dict[str, str]:
+    """A column map filled as far as names tell, or by position where there is no header.
+
+    A role that nothing points to is left out. Never raises: it fills a form that a person checks.
+    """
+    if not header:
+        names = HEADERLESS_NAMES.get(count, HEADERLESS_NAMES[6])[:count]
+        roles = ("timestamp", *names[1:])
+        return {role: f"#{n}" for n, role in enumerate(roles, 1) if role in REQUIRED_COLUMNS}
+    positions = {normalized(name): index for index, name in reversed(list(enumerate(header)))}
+    found = _detected({name: index for name, index in positions.items() if name}, symbol)
+    return {role: header[found[role]] for role in REQUIRED_COLUMNS if role in found}
+
+
 def base_and_quote(symbol: str) -> tuple[str, str]:
     """Base and quote of a symbol in lower case; the quote is empty when it cannot be told."""
     parts = re.split(r"[/_:-]", symbol)

@@ -54,6 +54,14 @@ def read_parquet(
     return gatherer.finish(settings, ())
 
 
+def names_of_parquet(path: Path) -> list[str]:
+    """The column names. Raises InvalidCandles `damaged_file`."""
+    try:
+        return list(pq.read_schema(path).names)
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        raise InvalidCandles("damaged_file", DAMAGED) from error
+
+
 def _tables(
     file: pq.ParquetFile, names: list[str], last_row: int | None
 ) -> Iterator[tuple[pa.Table, NDArray[np.int64]]]:

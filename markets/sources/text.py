@@ -155,6 +155,26 @@ def _until_line(chunks: Iterator[bytes], last_line: int | None) -> Iterator[byte
         yield chunk
 
 
+def sample_of_text(path: Path, *, packed: bool, rows: int) -> tuple[list[str], list[list[str]]]:
+    """Header (empty where there is none) and first rows of a text, as cells, whatever is wrong.
+
+    Bytes that are no UTF-8 are shown as the replacement character. Raises InvalidCandles only for a
+    packed file that cannot be unpacked or a first line without an end.
+    """
+    head = next(_chunks(path, packed=packed), b"").removeprefix(codecs.BOM_UTF8)
+    lines = head[: HEAD_LINES * MAX_LINE_BYTES].decode("utf-8", "replace").splitlines()
+    shown = [line for line in lines if line.strip()][:HEAD_LINES]
+    if not shown:
+        return [], []
+    delimiter = _delimiter(shown)
+    cells = [[cell.strip(' "') for cell in line.split(delimiter)] for line in shown]
+    if len(cells) > 1 and _is_banner(cells[0], cells[1]):
+        cells = cells[1:]
+    if _EPOCH.fullmatch(cells[0][0]):
+        return [], cells[:rows]
+    return cells[0], cells[1 : rows + 1]
+
+
 def check_utf8(chunk: bytes, bytes_before: int) -> None:
     """Raises InvalidCandles `not_utf8` naming the first byte that is NUL or no UTF-8."""
     position = chunk.find(b"\0")
