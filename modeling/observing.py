@@ -121,6 +121,8 @@ class RunObserver:
                 raise
             checkpoints.prune_checkpoints(self.folder)  # the arrays of the one that is not whole
             raise self._disk_full(checkpoint, self.last_saved) from error
+        # A run that goes on from here never makes the points up to here again.
+        self.attempt.flush_first()
         self.attempt.write(lambda: self._record(saved))
         checkpoints.prune_checkpoints(self.folder)
         self.last_saved = checkpoint.step

@@ -128,11 +128,25 @@ class RunningAttempt:
 
         The body must be safe to repeat: a commit whose answer got lost is done again.
         """
+
+        def under_lease() -> T:
+            with self.fenced():
+                return body()
+
+        return self._patiently(under_lease)
+
+    def flush_first(self) -> None:
+        """Write the waiting rows now, as patiently as `write`.
+
+        For rows that nobody makes again once the next write is done: the metrics up to a checkpoint.
+        """
+        self._patiently(self.flush)
+
+    def _patiently(self, action: Callable[[], T]) -> T:
         deadline = time.monotonic() + DATABASE_PATIENCE_S
         for attempt in range(1000):
             try:
-                with self.fenced():
-                    return body()
+                return action()
             except (OperationalError, InterfaceError):
                 drop_connection()
                 if time.monotonic() > deadline:

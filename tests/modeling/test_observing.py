@@ -19,6 +19,7 @@ from jobs.workers import claimant
 from modeling.models import MetricPoint
 from modeling.observing import RunObserver, Stage, newest_checkpoint, write_points
 from modeling.training.checkpoint import Checkpoint, Provenance
+from modeling.training.observer import StepMetrics
 from tests import factories
 
 pytestmark = pytest.mark.django_db
@@ -72,6 +73,26 @@ def test_checkpoint_is_counted_over_all_folds(observer):
     assert observer.last_saved == 20
     assert JobAttempt.objects.get(pk=observer.attempt.attempt_id).checkpoint_step == 120
     assert observer.run.checkpoints.get().step == 20
+
+
+def test_points_up_to_a_checkpoint_are_stored_before_it(observer):
+    numbers = {"loss": 0.5, "learning_rate": 1e-3, "gradient_norm": 2.0, "mean_dropout": 0.1}
+    observer.on_step(
+        StepMetrics(
+            fold=2,
+            step=20,
+            total_steps=150,
+            epoch=1,
+            losses={},
+            balance={},
+            samples_per_s=None,
+            **numbers,
+        )
+    )
+    observer.save(checkpoint(20))
+
+    points = MetricPoint.objects.filter(run=observer.run, fold=2, step=20)
+    assert dict(points.exclude(value=None).values_list("name", "value")) == numbers
 
 
 def test_two_newest_checkpoints_are_kept_as_rows_and_files(observer):
