@@ -11,7 +11,9 @@ urlpatterns = [
     path("backtests/", api.BacktestList.as_view(), name="backtest_list"),
     path("backtests/<int:pk>/", api.BacktestDetail.as_view(), name="backtest_detail"),
     path("backtests/<int:pk>/trades/", api.BacktestTrades.as_view(), name="backtest_trades"),
-    path("backtests/<int:pk>/trades.csv", api.BacktestTradesCsv.as_view(), name="backtest_trades_csv"),
+    path(
+        "backtests/<int:pk>/trades.csv", api.BacktestTradesCsv.as_view(), name="backtest_trades_csv"
+    ),
     path("backtests/<int:pk>/equity/", api.BacktestEquity.as_view(), name="backtest_equity"),
     path("backtests/<int:pk>/report.json", api.BacktestReport.as_view(), name="backtest_report"),
 ]
