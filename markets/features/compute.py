@@ -10,7 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from markets.candles.frame import Candles, candles_sha256
-from markets.features import clock, core_technical, momentum_trend, order_flow, volatility
+from markets.features import (
+    clock,
+    core_technical,
+    microstructure,
+    momentum_trend,
+    order_flow,
+    support_resistance,
+    volatility,
+)
 from markets.features.bars import Bars
 from markets.features.cache import DamagedCache, cache_key, load_scale, store_scale
 from markets.features.registry import FEATURES
@@ -24,7 +32,9 @@ logger = logging.getLogger(__name__)
 FUNCTIONS: Mapping[str, Callable[[Bars], Series]] = {
     **core_technical.FUNCTIONS,
     **order_flow.FUNCTIONS,
+    **microstructure.FUNCTIONS,
     **volatility.FUNCTIONS,
+    **support_resistance.FUNCTIONS,
     **momentum_trend.FUNCTIONS,
     **clock.FUNCTIONS,
 }
@@ -72,8 +82,9 @@ def _feature_matrix(candles: Candles, names: Sequence[str]) -> NDArray[np.float3
     bars = Bars(candles)
     values = np.full((len(names), len(candles)), np.nan, dtype=np.float32)
     for row, name in enumerate(names):
-        warm_up = FEATURES[name].warm_up
-        values[row, warm_up:] = FUNCTIONS[name](bars)[warm_up:]
+        warm_up = FEATURES[name].warm_up_bars(candles.timeframe_minutes)
+        if warm_up < len(candles):
+            values[row, warm_up:] = FUNCTIONS[name](bars)[warm_up:]
     return values
 
 
