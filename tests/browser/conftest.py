@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from tests.browser.machine import Machine, running_machine
 from tests.browser.watching import Watch
@@ -20,6 +20,9 @@ CHROMIUM_OPTIONS = [
     "--disable-sync",
     "--no-first-run",
 ]
+
+WAIT_MS = 30_000  # workers import their libraries at the first job, on few cores
+expect.set_options(timeout=WAIT_MS)
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +48,7 @@ def context(chromium: Browser, machine: Machine) -> Iterator[BrowserContext]:
     context = chromium.new_context(
         base_url=machine.address, viewport={"width": 1280, "height": 800}
     )
-    context.set_default_timeout(20_000)
+    context.set_default_timeout(WAIT_MS)
     yield context
     context.close()
 
