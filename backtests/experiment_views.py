@@ -10,7 +10,7 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from accounts import audit
-from accounts.editing import editing_membership, listing, new_key, user_of
+from accounts.editing import editing_membership, listing, new_key, require_editor_of, user_of
 from backtests.forms import SECTIONS, ExperimentForm, shown_values, spec_of
 from backtests.models import Backtest
 from backtests.presets import preset as preset_named
@@ -134,7 +134,7 @@ def experiment_detail(request: HttpRequest, pk: int) -> HttpResponse:
 def experiment_launch(request: HttpRequest, pk: int) -> HttpResponse:
     """One run for each seed of the spec."""
     experiment = fetched(request, pk)
-    editing_membership(request)
+    require_editor_of(experiment, request)
     return launched(request, experiment, request.POST.get("key", ""))
 
 

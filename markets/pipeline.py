@@ -105,11 +105,14 @@ def _stored(path: Path, row: Import) -> StoredFile:
 def seal_version(
     row: Import, candles: Candles, report: dict[str, Any], path: Path
 ) -> DatasetVersion:
-    """The next version of the instrument's dataset; equal candles give the version there is."""
+    """The next version of the instrument's dataset; equal candles give the version there is.
+
+    A version whose file is damaged or gone is no longer there: the candles are sealed again.
+    """
     dataset = _dataset_for(row, candles.timeframe_minutes)
     sha256 = candles_sha256(candles)
-    same = dataset.versions.filter(sha256=sha256).first()
-    if same is not None:
+    same = dataset.versions.filter(sha256=sha256).select_related("file").first()
+    if same is not None and _is_whole(same):
         return same
     previous = dataset.versions.order_by("-number").first()
     version = DatasetVersion.objects.create(
@@ -131,6 +134,14 @@ def seal_version(
     )
     Dataset.objects.filter(pk=dataset.pk).update(latest=version)
     return version
+
+
+def _is_whole(version: DatasetVersion) -> bool:
+    try:
+        verified_path(version.file)
+    except FileChanged:
+        return False
+    return True
 
 
 def load_candles(version: DatasetVersion) -> Candles:

@@ -17,7 +17,7 @@ from django.views.decorators.http import (
 
 from accounts import audit
 from accounts.editing import editing_membership, listing, new_key, user_of
-from artifacts.store import FileChanged, verified_path
+from artifacts.store import FileChanged, QuotaExceeded, verified_path
 from jobs.errors import InvalidIdempotencyKey, JobConflict, QueueFull
 from jobs.models import Job
 from jobs.statuses import JobStatus
@@ -78,6 +78,9 @@ def dataset_new(request: HttpRequest) -> HttpResponse:
         except (JobConflict, InvalidIdempotencyKey, QueueFull) as error:
             form.add_error(None, str(error))
             status = 409
+        except QuotaExceeded as error:
+            form.add_error("file", str(error))
+            status = 429
         else:
             audit.record(
                 "upload",

@@ -9,7 +9,7 @@ from django.http import FileResponse, Http404, HttpRequest, HttpResponse, JsonRe
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import conditional_page, require_POST, require_safe
 
-from accounts.editing import editing_membership, listing, user_of
+from accounts.editing import listing, require_editor_of, user_of
 from artifacts.store import FileChanged, verified_path
 from jobs.errors import JobConflict, QueueFull
 from jobs.models import Job
@@ -97,7 +97,7 @@ def run_chart(request: HttpRequest, pk: int, kind: str) -> HttpResponse:
 @require_POST
 def run_resume(request: HttpRequest, pk: int) -> HttpResponse:
     run = fetched(request, pk)
-    editing_membership(request)
+    require_editor_of(run, request)
     try:
         resume_run(run, user=user_of(request))
         messages.success(request, "The run goes on from its last checkpoint.")

@@ -13,7 +13,7 @@ from django.core.paginator import InvalidPage, Page, Paginator
 from django.db.models import QuerySet
 from django.http import Http404, HttpRequest
 
-from accounts.models import Membership, User
+from accounts.models import Membership, User, WorkspaceRow
 
 PER_PAGE = 50
 
@@ -25,6 +25,14 @@ def editing_membership(request: HttpRequest) -> Membership:
     if not membership or not membership.may_edit:
         raise PermissionDenied("This needs the role editor. Ask an owner of the workspace.")
     return membership
+
+
+def require_editor_of(row: WorkspaceRow, request: HttpRequest) -> None:
+    """Raises PermissionDenied (403) unless the user may edit in the workspace of this row."""
+    members = Membership.objects.filter(workspace=row.workspace_id, user=request.user.pk)
+    membership = members.first()
+    if membership is None or not membership.may_edit:
+        raise PermissionDenied("This needs the role editor. Ask an owner of the workspace.")
 
 
 def user_of(request: HttpRequest) -> User:

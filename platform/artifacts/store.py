@@ -52,9 +52,9 @@ def store_file(path: Path, *, workspace_id: int, name: str, media_type: str) -> 
         )
     sha256 = sha256_of(path)
     key = f"{workspace_id}/{sha256[:2]}/{sha256}{Path(name).suffix}"
-    if not (default_storage.exists(key) and default_storage.size(key) == size):
-        with path.open("rb") as file:
-            default_storage.save(key, File(file))
+    # Saved even where the name exists: its content may have been damaged since.
+    with path.open("rb") as file:
+        default_storage.save(key, File(file))
     return StoredFile.objects.create(
         workspace_id=workspace_id,
         name=name,

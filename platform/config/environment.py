@@ -49,7 +49,9 @@ def database(url: str) -> dict[str, object]:
     """Django's database entry for postgresql://user:password@host:port/name?host=/socket/folder."""
     parts = urlsplit(url)
     if parts.scheme not in ("postgres", "postgresql"):
-        raise ImproperlyConfigured(f"DATABASE_URL begins with {parts.scheme!r}; expected postgresql")
+        raise ImproperlyConfigured(
+            f"DATABASE_URL begins with {parts.scheme!r}; expected postgresql"
+        )
     options = {key: values[-1] for key, values in parse_qs(parts.query).items()}
     return {
         "ENGINE": "django.db.backends.postgresql",

@@ -218,6 +218,7 @@ SPECTACULAR_SETTINGS = {
     "TITLE": "Outsample",
     "DESCRIPTION": "Datasets, experiments, runs, backtests and jobs. Errors are {code, detail, fields, request_id}.",
     "VERSION": "0.1.0",
+    "OAS_VERSION": "3.1.0",
     "SERVE_INCLUDE_SCHEMA": False,
 }
 # Compiled loops are kept beside the other state, whoever runs the process.

@@ -11,7 +11,7 @@ from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.http import conditional_page, require_POST, require_safe
 
 from accounts import audit
-from accounts.editing import editing_membership, listing, user_of
+from accounts.editing import listing, require_editor_of, user_of
 from jobs.models import Job
 from jobs.services import JobConflict, request_cancel
 
@@ -67,7 +67,7 @@ def job_log(request: HttpRequest, pk: str) -> HttpResponse:
 @require_POST
 def job_cancel(request: HttpRequest, pk: str) -> HttpResponse:
     job = fetched(request, pk)
-    editing_membership(request)
+    require_editor_of(job, request)
     try:
         request_cancel(job, user=user_of(request))
         audit.record(
