@@ -130,9 +130,20 @@ def _lines_of(stream: BinaryIO | gzip.GzipFile) -> Iterator[bytes]:
             continue
         rest += tail
         if len(rest) > MAX_LINE_BYTES:
-            raise _line_too_long(None)
+            raise _endless_line(is_packed=isinstance(stream, gzip.GzipFile))
     if rest.strip(b"\r\n"):
         yield rest + b"\n"
+
+
+def _endless_line(*, is_packed: bool) -> InvalidCandles:
+    # What unpacks to one line without an end is made to fill a disk, not to hold candles.
+    if not is_packed:
+        return _line_too_long(None)
+    return InvalidCandles(
+        "too_large",
+        f"Unpacked, a line has more than {MAX_LINE_BYTES:,} bytes and does not end. "
+        "Pack a file of candles.",
+    )
 
 
 def _with_first(first: bytes, others: Iterator[bytes]) -> Iterator[bytes]:
