@@ -189,10 +189,12 @@ def check_kind(found: Kind, expected: Kind, where: str, line: int) -> None:
 
 def piece_of_strings(strings: pa.Array) -> TimePiece | None:
     """The times of a whole array at once, or None where one by one is needed to tell or to fail."""
-    try:
-        return TimePiece("number", pc.cast(strings, pa.int64()).to_numpy())
-    except pa.ArrowInvalid:
-        pass
+    # The cast alone would also take 0x18CC251F400 and negative numbers.
+    if pc.all(pc.ascii_is_decimal(strings)).as_py():
+        try:
+            return TimePiece("number", pc.cast(strings, pa.int64()).to_numpy())
+        except pa.ArrowInvalid:
+            return None
     if pc.any(pc.less_equal(pc.binary_length(strings), 13)).as_py() and not _all_dates(strings):
         return None
     for kind, zone in (("naive", None), ("aware", "UTC")):

@@ -119,6 +119,8 @@ def test_numbers_among_texts_are_refused(tmp_path):
         ("1704067200000.5", "bad_number"),
         ("", "bad_timestamp"),
         ("yesterday", "bad_timestamp"),
+        ("0x18CC251F52C", "bad_timestamp"),
+        ("-5", "bad_timestamp"),
         ("2024-02-30 00:00:00", "bad_timestamp"),
         ("2024-01-01 25:00:00", "bad_timestamp"),
         ("99999999999999999999", "bad_timestamp"),
