@@ -10,6 +10,9 @@ import re
 from collections.abc import Iterable, Sequence
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from markets.candles.errors import InvalidCandles
 from markets.sources.layout import Layout
@@ -47,6 +50,17 @@ def parse_number(text: str, where: str, line: int) -> float:
         f"{where}: found `{text[:SHOWN_CHARACTERS]}`, expected a number. {_hint(text)}",
         line=line,
     )
+
+
+def floats_of_texts(texts: Sequence[str]) -> NDArray[np.float64] | None:
+    """All numbers at once, correctly rounded; None unless every text is in plain notation."""
+    array = pa.array(texts, pa.string())
+    if not pc.all(pc.match_substring_regex(array, f"^(?:{_NUMBER.pattern})$")).as_py():
+        return None
+    try:
+        return np.asarray(pc.cast(array, pa.float64()).to_numpy(), dtype=np.float64)
+    except pa.ArrowInvalid:
+        return None
 
 
 def check_field_lengths(fields: Sequence[str], place: str, line: int) -> None:

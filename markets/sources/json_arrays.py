@@ -12,14 +12,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
 
 from markets.candles.errors import InvalidCandles
 from markets.candles.raw import RawCandles
-from markets.sources.cells import MAX_FIELD_BYTES, batch_of_cells
+from markets.sources.cells import MAX_FIELD_BYTES, batch_of_cells, floats_of_texts
 from markets.sources.layout import layout_of_arrays
 from markets.sources.table import Batch, Gatherer
 from markets.sources.text import check_utf8, notices_of_encoding
-from markets.sources.times import NS_LIMIT, TimePiece
+from markets.sources.times import NS_LIMIT, TimePiece, piece_of_strings
 from markets.specs import ImportSpec
 
 CHUNK_BYTES = 1024**2
@@ -185,22 +187,33 @@ def _batch(rows: list[list[Any]], text: str, gatherer: Gatherer, first_row: int)
 
 
 def _typed_batch(rows: list[list[Any]], gatherer: Gatherer, first_row: int) -> Batch | None:
-    """The rows where times are whole numbers and prices are numbers, or None."""
+    """The rows where every column is of numbers or of plain texts of numbers, or None."""
     columns = list(zip(*rows, strict=True))
     layout = gatherer.layout
-    times = columns[layout.columns["timestamp"]]
-    numbers = {role: columns[layout.columns[role]] for role in gatherer.roles}
-    # Exactly int and float: a truth value is an int to Python.
-    if set(map(type, times)) != {int} or not 0 <= min(times) <= max(times) <= NS_LIMIT:
+    time = _typed_times(columns[layout.columns["timestamp"]])
+    values = {role: _typed_numbers(columns[layout.columns[role]]) for role in gatherer.roles}
+    known = {role: column for role, column in values.items() if column is not None}
+    if time is None or len(known) < len(values):
         return None
-    if not all({int, float}.issuperset(map(type, column)) for column in numbers.values()):
+    lines = np.arange(first_row, first_row + len(rows), dtype=np.int64)
+    return Batch({layout.columns["timestamp"]: time}, known, (), lines)
+
+
+def _typed_times(cells: Sequence[Any]) -> TimePiece | None:  # Any: whatever JSON can hold
+    types = set(map(type, cells))
+    if types == {str}:
+        return piece_of_strings(pa.array(cells, pa.string()))
+    # Exactly int: a truth value is an int to Python.
+    if types != {int} or not 0 <= min(cells) <= max(cells) <= NS_LIMIT:
         return None
-    return Batch(
-        {layout.columns["timestamp"]: TimePiece("number", np.array(times, dtype=np.int64))},
-        {role: np.array(column, dtype=np.float64) for role, column in numbers.items()},
-        (),
-        np.arange(first_row, first_row + len(rows), dtype=np.int64),
-    )
+    return TimePiece("number", np.array(cells, dtype=np.int64))
+
+
+def _typed_numbers(cells: Sequence[Any]) -> NDArray[np.float64] | None:  # Any: as above
+    types = set(map(type, cells))
+    if types == {str}:
+        return floats_of_texts(cells)
+    return np.array(cells, dtype=np.float64) if types <= {int, float} else None
 
 
 def _written_cell(cell: object) -> str:

@@ -307,6 +307,7 @@ def _read_rows(chunk: bytes, line: int, head: _Head, roles: tuple[str, ...]) -> 
 
 def _read_fast(chunk: bytes, line: int, head: _Head, roles: tuple[str, ...]) -> Batch | None:
     """The rows of a chunk with nothing unusual in it, or None."""
+    chunk = _without_quotes(chunk, head.delimiter)
     count = _count_of_plain_rows(chunk, head)
     if not count:
         return None
@@ -342,6 +343,27 @@ def _read_fast(chunk: bytes, line: int, head: _Head, roles: tuple[str, ...]) -> 
         role: _array(table, name).to_numpy(zero_copy_only=False) for role, name in numbers.items()
     }
     return Batch(found, values, unique_texts(symbols), np.arange(line, line + count))
+
+
+def _without_quotes(chunk: bytes, delimiter: str) -> bytes:
+    """The chunk without quotation marks where they only enclose whole fields without delimiters;
+    else the chunk as it is.
+    """
+    if b'"' not in chunk:
+        return chunk
+    data = np.frombuffer(chunk, dtype=np.uint8)
+    is_edge = np.zeros(256, dtype=np.bool_)
+    is_edge[[LINE_FEED, RETURN, delimiter.encode()[0]]] = True
+    quotes = np.flatnonzero(data == QUOTE)
+    if len(quotes) % 2:
+        return chunk
+    opened, closed = quotes[::2], quotes[1::2]
+    edges = np.flatnonzero(is_edge[data])
+    encloses = (np.searchsorted(edges, opened) == np.searchsorted(edges, closed)).all()
+    begins = is_edge[data[opened - 1]] | (opened == 0)
+    if not (encloses and begins.all() and is_edge[data[closed + 1]].all()):
+        return chunk
+    return chunk.replace(b'"', b"")
 
 
 def _array(table: pa.Table, name: str) -> pa.Array:

@@ -80,6 +80,13 @@ def test_twelve_fields_are_the_klines_of_an_exchange(tmp_path, expected):
     assert report["columns"]["used"]["quote_volume"] == "quote_volume"
 
 
+@pytest.mark.parametrize("form", [lambda cell: cell, repr])
+def test_plain_numbers_and_texts_of_them_take_the_fast_way(tmp_path, monkeypatch, expected, form):
+    monkeypatch.setattr(json_arrays, "batch_of_cells", lambda *_: 1 / 0)
+    rows = [[form(cell) for cell in row] for row in arrays()]
+    assert candles_sha256(imported(file_of(tmp_path, rows))[0]) == expected
+
+
 def test_pieces_are_joined_and_rows_numbered_from_one(tmp_path, monkeypatch):
     monkeypatch.setattr(json_arrays, "CHUNK_BYTES", 1000)
     whole = candles_sha256(imported(file_of(tmp_path, arrays(400)))[0])

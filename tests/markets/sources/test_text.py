@@ -91,6 +91,38 @@ def test_harmless_spelling_gives_the_same_checksum(tmp_path, change):
     assert sha256_of(tmp_path, change(plain)) == sha256_of(tmp_path, plain)
 
 
+def quoted(text):
+    return "\n".join(
+        ",".join(f'"{cell}"' for cell in line.split(",")) for line in text.splitlines()
+    )
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_quoted_fields_take_the_fast_way_to_the_same_checksum(tmp_path, monkeypatch, end):
+    plain = text_of(plain_rows(50))
+    expected = sha256_of(tmp_path, plain)
+    monkeypatch.setattr(text_module, "_read_plain", lambda *_: 1 / 0)
+    assert sha256_of(tmp_path, quoted(plain).replace("\n", end)) == expected
+
+
+@pytest.mark.parametrize(
+    ("cell", "code"),
+    [
+        ('"1"2', "unclosed_quote"),
+        ('1"2"', "bad_number"),
+        ('"1""2"', "bad_number"),
+        ('"1,2"', "bad_number"),
+        ('"', "unclosed_quote"),
+        ('"1', "unclosed_quote"),
+        ('""', "bad_value"),
+    ],
+)
+def test_quote_that_encloses_no_whole_number_is_refused(tmp_path, cell, code):
+    text = with_cell(3, 5, "CELL").replace("CELL", cell)
+    refused = refusal(tmp_path, text)
+    assert (refused.code, refused.line) == (code, 4)
+
+
 def test_packed_file_gives_the_same_checksum(tmp_path):
     plain = text_of(plain_rows())
     packed = sha256_of(tmp_path, gzip.compress(plain.encode()), "candles.csv.gz")
