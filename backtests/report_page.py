@@ -42,20 +42,17 @@ TRADE_COLUMNS = (
 
 
 def verdict_words(report: Json) -> Json:
-    """The verdict with its two comparisons in the words of the page."""
-    verdict = report.get("verdict", {})
-    against = verdict.get("against_best", {})
+    """The verdict in the words of the page; the rung beside the word is the one that decided it."""
+    verdict = report["verdict"]
+    deciding = verdict["deciding"]
     return {
-        "word": verdict.get("word", ""),
-        "sentence": verdict.get("sentence", ""),
-        "against": rung_label(verdict.get("best_rung", "")).lower(),
-        "rungs": verdict.get("rungs"),
-        "low": against.get("low"),
-        "high": against.get("high"),
-        "comparisons": [
-            {**found, "label": rung_label(found["rung"])}
-            for found in verdict.get("comparisons", [])
-        ],
+        "word": verdict["word"],
+        "sentence": verdict["sentence"],
+        "against": rung_label(deciding["rung"]).lower(),
+        "best": rung_label(verdict["best_rung"]).lower(),
+        "rungs": verdict["rungs"],
+        "low": deciding["low"],
+        "high": deciding["high"],
     }
 
 

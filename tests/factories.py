@@ -467,8 +467,7 @@ def make_report(word: str, net_return: float, benchmark_return: float) -> dict[s
             "rungs": 2,
             "days": 31,
             "closed_trades": 60,
-            "against_best": comparison,
-            "against_buy_and_hold": comparison,
+            "deciding": comparison,
             "comparisons": [comparison, {**comparison, "rung": "logistic"}],
         },
         "badges": [

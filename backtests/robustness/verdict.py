@@ -38,13 +38,13 @@ class Comparison:
 class Verdict:
     """The worse of two comparisons: with the best rung, and with buy and hold.
 
-    `best_rung` is the one with the highest mean daily log net return of `rungs` rungs.
+    `deciding` is that comparison, and `word` its word; whoever names a rung beside the word takes it
+    from there. `best_rung` is the one with the highest mean daily log net return of `rungs` rungs.
     """
 
     word: Word
     sentence: str
-    against_best: Comparison
-    against_buy_and_hold: Comparison
+    deciding: Comparison
     comparisons: tuple[Comparison, ...]
     best_rung: str
     rungs: int
@@ -89,8 +89,7 @@ def equity_verdict(
     return Verdict(
         word=worse.word,
         sentence=_sentence(worse, standing, len(ours), closed_trades),
-        against_best=compared[best],
-        against_buy_and_hold=compared[BUY_AND_HOLD],
+        deciding=worse,
         comparisons=tuple(compared.values()),
         best_rung=best,
         rungs=len(rungs),

@@ -55,6 +55,22 @@ def test_the_report_begins_with_the_verdict_in_words(client, run, word, line):
     assert line in page
 
 
+def test_the_verdict_names_buy_and_hold_when_that_decided_although_another_rung_is_best(
+    client, backtest
+):
+    verdict = backtest.report["verdict"]
+    hold, logistic = verdict["comparisons"]
+    verdict |= {"best_rung": "logistic", "deciding": hold | {"low": -0.0123, "high": 0.0234}}
+    logistic |= {"word": "beats", "low": 0.0111, "high": 0.0222}
+    backtest.save()
+    page = client.get(f"/backtests/{backtest.pk}/").content.decode()
+    head = page[page.index("verdict-line") : page.index('class="badges"')]
+    assert "Not better than buy and hold" in head
+    assert "Best of 2 rungs: logistic regression." in head
+    assert "−1.23\u00a0% to +2.34\u00a0%" in head
+    assert "+1.11" not in head
+
+
 def test_the_blocks_of_the_report_stand_in_order(client, backtest):
     page = client.get(f"/backtests/{backtest.pk}/").content.decode()
     order = ["verdict-line", 'id="equity"', 'id="drawdown"', 'id="months"', 'id="trades"']

@@ -14,6 +14,10 @@ def market():
     return np.random.default_rng(21).normal(0, 0.02, DAYS)
 
 
+def against(found, rung):
+    return next(item for item in found.comparisons if item.rung == rung)
+
+
 def verdict(ours, rungs, *, closed_trades=100, seed=1):
     return equity_verdict(ours, rungs, closed_trades=closed_trades, draws=300, seed=seed)
 
@@ -46,24 +50,26 @@ def test_the_worse_of_best_rung_and_buy_and_hold_is_printed(market):
     found = verdict(
         market + noise(3, 0.02), {"buy_and_hold": falling, "logistic": market + noise(4, 0.02)}
     )
-    assert found.against_buy_and_hold.word == "beats"
-    assert found.against_best.rung == "logistic"
-    assert found.word == found.against_best.word == "ties"
+    assert against(found, "buy_and_hold").word == "beats"
+    assert found.deciding.rung == found.best_rung == "logistic"
+    assert found.word == found.deciding.word == "ties"
 
 
 def test_buy_and_hold_counts_although_another_rung_is_best(market):
     calm = np.full(DAYS, 0.001)
     wild = (market - market.mean()) * 2
     found = verdict(calm + 0.001, {"buy_and_hold": wild, "logistic": calm})
-    assert found.against_best.word == "beats"
-    assert found.word == found.against_buy_and_hold.word == "ties"
+    assert found.best_rung == "logistic"
+    assert against(found, "logistic").word == "beats"
+    assert found.deciding == against(found, "buy_and_hold")
+    assert found.word == found.deciding.word == "ties"
     assert "(the benchmark)" in found.sentence
 
 
 def test_the_same_account_ties_with_itself(market):
     found = verdict(market, {"buy_and_hold": market})
     assert found.word == "ties"
-    assert (found.against_best.low, found.against_best.high) == (0, 0)
+    assert (found.deciding.low, found.deciding.high) == (0, 0)
 
 
 @pytest.mark.parametrize(("days", "trades"), [(29, 100), (200, 29)])
@@ -80,7 +86,7 @@ def test_thirty_days_and_thirty_trades_are_enough(market):
 
 
 def test_the_interval_is_paired_not_that_of_the_market(market):
-    found = verdict(market + noise(5), {"buy_and_hold": market}).against_best
+    found = verdict(market + noise(5), {"buy_and_hold": market}).deciding
     assert found.low is not None and found.high is not None
     assert found.high - found.low < 0.0006
     assert found.low < found.difference < found.high
@@ -90,7 +96,7 @@ def test_an_equal_seed_gives_an_equal_verdict(market):
     rungs = {"buy_and_hold": market}
     assert verdict(noise(7, 0.02), rungs) == verdict(noise(7, 0.02), rungs)
     other = verdict(noise(7, 0.02), rungs, seed=2)
-    assert other.against_best.low != verdict(noise(7, 0.02), rungs).against_best.low
+    assert other.deciding.low != verdict(noise(7, 0.02), rungs).deciding.low
 
 
 def test_a_verdict_is_plain_json(market):
