@@ -1,0 +1,159 @@
+"""Processor time of all 67 features on four timescales, and beside raw TA-Lib in the same run.
+
+Run from the root of the repository with `python -m benchmarks.features`, on a machine that does
+nothing else. The candles come from the seeded generator, so every run computes the same numbers.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import statistics
+import time
+from collections.abc import Callable
+from functools import partial
+
+import numba
+import numpy as np
+import talib
+
+from markets.candles.frame import Candles
+from markets.candles.synthetic import synthetic_candles
+from markets.features.bars import Bars
+from markets.features.compute import FUNCTIONS, compute_features
+from markets.features.registry import FAMILIES, FEATURES
+from markets.features.splice import splice_prices
+
+SEED = 7
+TIMEFRAME_MINUTES = 5
+BARS_A_DAY = 24 * 60 // TIMEFRAME_MINUTES
+SCALES = (1, 3, 6, 12)
+# Design, section 9: seconds of processor time for 1 M bars, and times raw TA-Lib.
+ALL_LIMIT_S = 3.0
+TALIB_LIMIT = 1.15
+
+
+def market_of(bars: int) -> Candles:
+    days = -(-bars // BARS_A_DAY)
+    return synthetic_candles(days=days, timeframe_minutes=TIMEFRAME_MINUTES, seed=SEED).slice(
+        0, bars
+    )
+
+
+def processor_s(action: Callable[[], object], repeats: int) -> float:
+    """Median over the repeats; all threads of this process count."""
+    action()
+    taken = []
+    for _ in range(repeats):
+        start = time.process_time()
+        action()
+        taken.append(time.process_time() - start)
+    return statistics.median(taken)
+
+
+def raw_talib(candles: Candles) -> dict[str, tuple[Callable[[], object], tuple[str, ...]]]:
+    """TA-Lib's functions by name, each with the features that hold the same indicator."""
+    s = splice_prices(candles)
+    high_low_close = s.high, s.low, s.close
+
+    def directional() -> None:
+        for function in (talib.ADX, talib.PLUS_DI, talib.MINUS_DI):
+            function(*high_low_close, 14)
+
+    return {
+        "RSI 14": (partial(talib.RSI, s.close, 14), ("rsi_14",)),
+        "RSI 42": (partial(talib.RSI, s.close, 42), ("rsi_42",)),
+        "MACD and ATR": (
+            lambda: (talib.MACD(s.close, 12, 26, 9), talib.ATR(*high_low_close, 14)),
+            ("macd_line", "macd_signal", "macd_hist"),
+        ),
+        "BBANDS": (partial(talib.BBANDS, s.close, 20, 2, 2), ("bb_pctb_20", "bb_width_20")),
+        "STOCHF": (partial(talib.STOCHF, *high_low_close, 14, 3), ("stoch_k_14", "stoch_d_14")),
+        "CCI": (partial(talib.CCI, *high_low_close, 20), ("cci_20",)),
+        "ADX and both DI": (directional, ("adx_14", "di_diff_14")),
+        "NATR": (partial(talib.NATR, *high_low_close, 14), ("natr_14",)),
+        "MFI": (partial(talib.MFI, *high_low_close, s.volume, 14), ("mfi_14",)),
+        "EMA and ATR": (
+            lambda: (talib.EMA(s.close, 48), talib.ATR(*high_low_close, 14)),
+            ("ema_slope_48",),
+        ),
+    }
+
+
+def compute(candles: Candles, names: tuple[str, ...]) -> None:
+    bars = Bars(candles)
+    for name in names:
+        FUNCTIONS[name](bars)
+
+
+def beside_talib(candles: Candles, repeats: int) -> list[dict[str, object]]:
+    """Each raw function and our features from the same candles, splice and scaling included."""
+    results: list[dict[str, object]] = []
+    ours_all = raw_all = 0.0
+    for what, (raw, names) in raw_talib(candles).items():
+        ours_s = processor_s(partial(compute, candles, names), repeats)
+        raw_s = processor_s(raw, repeats)
+        ours_all, raw_all = ours_all + ours_s, raw_all + raw_s
+        results.append(_ratio(what, ours_s, raw_s))
+    results.append(_ratio("all raw functions", ours_all, raw_all))
+    together = tuple(name for _, names in raw_talib(candles).values() for name in names)
+    ours_s = processor_s(partial(compute, candles, together), repeats)
+    results.append({**_ratio("all, splice and ATR shared", ours_s, raw_all), "limit": TALIB_LIMIT})
+    return results
+
+
+def _ratio(what: str, ours_s: float, raw_s: float) -> dict[str, object]:
+    return {
+        "what": what,
+        "features_s": round(ours_s, 4),
+        "talib_s": round(raw_s, 4),
+        "ratio": round(ours_s / raw_s, 2),
+    }
+
+
+def measure(bars: int, repeats: int) -> list[dict[str, object]]:
+    candles, names = market_of(bars), tuple(FEATURES)
+    start = time.perf_counter()
+    compute_features(candles.slice(0, 3000), names, SCALES)
+    results: list[dict[str, object]] = [
+        {"what": "first call on 3000 bars", "wall_s": round(time.perf_counter() - start, 2)}
+    ]
+    taken = processor_s(partial(compute_features, candles, names, SCALES), repeats)
+    results.append(
+        {
+            "what": "67 features, 4 timescales",
+            "bars": len(candles),
+            "processor_s": round(taken, 2),
+            "limit_s": ALL_LIMIT_S,
+            "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+        }
+    )
+    for family, features in FAMILIES.items():
+        members = tuple(feature.name for feature in features)
+        taken = processor_s(partial(compute, candles, members), repeats)
+        results.append({"what": family, "features": len(members), "processor_s": round(taken, 3)})
+    return results + beside_talib(candles, repeats)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--bars", type=int, default=1_000_000)
+    parser.add_argument("--repeats", type=int, default=5)
+    options = parser.parse_args()
+    print(
+        json.dumps(
+            {
+                "numpy": np.__version__,
+                "numba": numba.__version__,
+                "talib": talib.__version__,
+                "talib_library": talib.__ta_version__.decode(),
+            }
+        )
+    )
+    for result in measure(options.bars, options.repeats):
+        print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()
