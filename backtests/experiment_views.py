@@ -10,7 +10,15 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from accounts import audit
-from accounts.editing import editing_membership, listing, new_key, require_editor_of, user_of
+from accounts.editing import (
+    acting_workspace,
+    editing_membership,
+    listing,
+    new_key,
+    require_editor_of,
+    user_of,
+)
+from accounts.models import Workspace
 from backtests.forms import SECTIONS, ExperimentForm, shown_values, spec_of
 from backtests.models import Backtest
 from backtests.presets import preset as preset_named
@@ -63,7 +71,7 @@ def experiment_new(request: HttpRequest) -> HttpResponse:
             request, "backtests/experiment_new.html", form_context(request, *opened(request))
         )
     preset = request.POST.get("preset", "")
-    form = ExperimentForm(request.POST, user=user_of(request))
+    form = ExperimentForm(request.POST, workspace=membership.workspace)
     experiment = None
     if form.is_valid() and isinstance(form.spec, ExperimentSpec):
         try:
@@ -92,7 +100,8 @@ def experiment_new(request: HttpRequest) -> HttpResponse:
 @require_POST
 def experiment_estimate(request: HttpRequest) -> HttpResponse:
     """The cost panel and the split ribbon for what the form holds just now."""
-    form = ExperimentForm(request.POST, user=user_of(request))
+    workspace = acting_workspace(request)
+    form = ExperimentForm(request.POST, workspace=workspace)
     context: dict[str, Any] = {"problems": []}
     version = None
     form.fields["name"].required = False
@@ -177,29 +186,32 @@ def fetched(request: HttpRequest, pk: int) -> Experiment:
 
 def opened(request: HttpRequest) -> tuple[ExperimentForm, str]:
     """The form as it opens: a preset, or the experiment it is cloned from."""
-    named: dict[str, Any] = {"datasets": request.GET.get("version") or latest_version(request)}
+    workspace = acting_workspace(request)
+    latest = latest_version(workspace)
+    named: dict[str, Any] = {"datasets": request.GET.get("version") or latest}
     if source_pk := request.GET.get("from", ""):
         if not source_pk.isdigit() or len(source_pk) > 18:
             raise Http404("there is no such experiment")
         source = fetched(request, int(source_pk))
+        is_ours = source.workspace_id == workspace.pk
         named |= {
             "name": f"{source.name} (copy)"[:200],
-            "datasets": source.version.pk,
-            "notes": source.notes,
+            # Candles stay in their workspace: elsewhere the settings alone are cloned.
+            "datasets": source.version.pk if is_ours else latest,
+            "notes": source.notes if is_ours else "",
         }
-        return ExperimentForm(
-            user=user_of(request), initial=spec_of(source), **named
-        ), source.preset or DEFAULT_PRESET
+        form = ExperimentForm(workspace=workspace, initial=spec_of(source), **named)
+        return form, source.preset or DEFAULT_PRESET
     preset = request.GET.get("preset", DEFAULT_PRESET)
     if preset not in PRESETS:
         raise Http404("there is no such preset")
     named["name"] = f"{preset.capitalize()} transformer"
-    return ExperimentForm(user=user_of(request), initial=preset_named(preset), **named), preset
+    return ExperimentForm(workspace=workspace, initial=preset_named(preset), **named), preset
 
 
-def latest_version(request: HttpRequest) -> int | None:
+def latest_version(workspace: Workspace) -> int | None:
     """The candles a new experiment begins with."""
-    rows = DatasetVersion.objects.visible_to(request.user).order_by("-pk")
+    rows = DatasetVersion.objects.filter(workspace=workspace).order_by("-pk")
     return rows.values_list("pk", flat=True).first()
 
 
@@ -211,7 +223,7 @@ def form_context(request: HttpRequest, form: ExperimentForm, preset: str) -> dic
         "preset": preset,
         "presets": [(name, PURPOSE[name]) for name in PRESETS],
         "preset_values": shown_values(preset_named(preset)),
-        "has_version": latest_version(request) is not None,
+        "has_version": latest_version(acting_workspace(request)) is not None,
         "key": request.POST.get("key") or new_key(),
     }
 

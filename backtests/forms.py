@@ -5,7 +5,7 @@ from typing import Any
 
 from django import forms
 
-from accounts.models import User
+from accounts.models import Workspace
 from backtests.specs import ExperimentSpec
 from markets.forms import dress
 from markets.models import DatasetVersion
@@ -37,11 +37,17 @@ class ExperimentForm(SpecForm):
     """Name, candles, notes and every field of ExperimentSpec."""
 
     def __init__(
-        self, data: Any = None, *, user: User, initial: ExperimentSpec | None = None, **named: Any
+        self,
+        data: Any = None,
+        *,
+        workspace: Workspace,
+        initial: ExperimentSpec | None = None,
+        **named: Any,
     ) -> None:
         super().__init__(ExperimentSpec, data, initial=initial)
         self.initial.update(named)
-        versions = DatasetVersion.objects.visible_to(user).select_related("dataset")
+        # Of this workspace only, whatever else the person may see: its members see the results.
+        versions = DatasetVersion.objects.filter(workspace=workspace).select_related("dataset")
         self.fields["name"] = forms.CharField(
             label="Name", max_length=200, help_text="As lists and reports show it."
         )

@@ -44,6 +44,8 @@ def create_experiment(
 
     Raises InvalidSpec with one text per offending field; nothing is stored then.
     """
+    if any(version.workspace_id != workspace.pk for version in versions):
+        raise InvalidSpec({"datasets": "not found in this workspace; choose another version"})
     plan = check_spec(spec, versions)
     experiment = Experiment.objects.create(
         workspace=workspace,

@@ -13,7 +13,7 @@ from django.core.paginator import InvalidPage, Page, Paginator
 from django.db.models import QuerySet
 from django.http import Http404, HttpRequest
 
-from accounts.models import Membership, User, WorkspaceRow
+from accounts.models import Membership, User, Workspace, WorkspaceRow
 
 PER_PAGE = 50
 
@@ -25,6 +25,14 @@ def editing_membership(request: HttpRequest) -> Membership:
     if not membership or not membership.may_edit:
         raise PermissionDenied("This needs the role editor. Ask an owner of the workspace.")
     return membership
+
+
+def acting_workspace(request: HttpRequest) -> Workspace:
+    """The workspace that new rows of a page belong to. Raises PermissionDenied without any."""
+    membership: Membership | None = request.membership  # type: ignore[attr-defined]  # by middleware
+    if not membership:
+        raise PermissionDenied("You are in no workspace. Ask an owner to add you to one.")
+    return membership.workspace
 
 
 def require_editor_of(row: WorkspaceRow, request: HttpRequest) -> None:
