@@ -13,6 +13,7 @@ from backtests.engine.ledger import Simulation
 from backtests.metrics.series import monthly_returns, worst_drawdowns, yearly_returns
 from backtests.metrics.summary import Summary
 from backtests.models import Backtest
+from backtests.models import Verdict as Word
 from backtests.robustness.bootstrap import sharpe_interval
 from backtests.robustness.costs import BreakEven, CostRow
 from backtests.robustness.sharpe import (
@@ -29,8 +30,8 @@ from markets.candles.report import utc_text
 FEWEST_DAYS = 30
 FEW_TRADES = 100
 WITHHELD = (
-    "Withheld: the scores are too good to be believed. An editor has to explain the leak alarm "
-    "before a verdict is shown."
+    "These scores are too good to be taken for skill. The verdict stays withheld. "
+    "Find the leak, then run again."
 )
 
 
@@ -148,9 +149,12 @@ def _final_range(band: Band) -> list[float] | None:
 
 
 def _verdict(judged: Judged) -> dict[str, Any]:
+    """The verdict; under a leak alarm nothing of it but what was counted."""
     found = judged.verdict.to_json()
     if judged.is_withheld:
-        return found | {"word": "withheld", "sentence": WITHHELD}
+        counted = dict.fromkeys(found) | {"comparisons": []}
+        counted |= {key: found[key] for key in ("rungs", "days", "closed_trades", "draws")}
+        return counted | {"word": Word.WITHHELD, "sentence": WITHHELD}
     return found
 
 

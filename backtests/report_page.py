@@ -44,10 +44,11 @@ TRADE_COLUMNS = (
 def verdict_words(report: Json) -> Json:
     """The verdict in the words of the page; the rung beside the word is the one that decided it."""
     verdict = report["verdict"]
+    words = {"word": verdict["word"], "sentence": verdict["sentence"]}
     deciding = verdict["deciding"]
-    return {
-        "word": verdict["word"],
-        "sentence": verdict["sentence"],
+    if deciding is None:
+        return words
+    return words | {
         "against": rung_label(deciding["rung"]).lower(),
         "best": rung_label(verdict["best_rung"]).lower(),
         "rungs": verdict["rungs"],

@@ -44,6 +44,7 @@ class BaselineSerializer(serializers.ModelSerializer[BaselineScore]):
 
 class RunSerializer(serializers.ModelSerializer[TrainingRun]):
     status = serializers.CharField(source="job.status")
+    verdict = serializers.SerializerMethodField()
     predictions = serializers.SerializerMethodField()
     backtest = serializers.SerializerMethodField()
 
@@ -62,6 +63,10 @@ class RunSerializer(serializers.ModelSerializer[TrainingRun]):
             "backtest",
             "created_at",
         )
+
+    def get_verdict(self, run: TrainingRun) -> dict[str, Any] | None:
+        """Head verdicts; null while a leak alarm withholds them."""
+        return None if run.leak_alarm.get("raised") else run.verdict
 
     def get_predictions(self, run: TrainingRun) -> int | None:
         sets = run.prediction_sets.all()

@@ -184,7 +184,7 @@ class PredictionSet(WorkspaceRow):
     rows = models.PositiveIntegerField()
     first_at = models.DateTimeField()
     last_at = models.DateTimeField()
-    # Per fold: threshold on |action|, calibrated or not.
+    # Per fold: number and threshold on |action|.
     folds = models.JSONField(default=list)
 
     class Meta:

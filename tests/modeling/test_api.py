@@ -40,7 +40,16 @@ def test_finished_run_shows_everything_of_the_contract(client, experiment):
     assert body["predictions_sha256"] == run.predictions_sha256 != ""
     assert body["predictions"] == run.prediction_sets.get().pk
     assert body["backtest"] == backtest.pk
-    assert "verdict" in body
+    assert body["verdict"] == run.verdict != {}
+
+
+def test_leak_alarm_withholds_the_verdicts_of_the_heads(client, experiment):
+    run = make_run(experiment)
+    run.leak_alarm = {"raised": True, "reasons": ["Accuracy 0.71 over all folds."]}
+    run.save()
+    body = client.get(f"/api/runs/{run.pk}/").json()
+    assert (body["verdict"], body["leak_alarm"]) == (None, run.leak_alarm)
+    assert client.get("/api/runs/").json()["results"][0]["verdict"] is None
 
 
 def test_queued_run_has_no_results_yet(client, experiment):

@@ -138,6 +138,9 @@ def test_a_leak_alarm_stands_on_the_page(client, run):
     page = client.get(f"/runs/{run.pk}/").content.decode()
     assert "Leak alarm." in page
     assert "Accuracy 0.71 over all folds." in page
+    assert "The verdict stays withheld. Find the leak, then run again." in page
+    assert "Verdicts of the heads" not in page
+    assert "Not better than logistic" not in page
 
 
 def test_a_viewer_sees_no_action_and_is_refused(client, experiment):
