@@ -9,4 +9,5 @@ from jobs.supervisor import supervise
 
 @job_task(kind=JobKind.TRAINING, queue=Queue.TRAINING)
 def run_training(job: Job, attempt: RunningAttempt) -> None:
+    attempt.progress(0.0, "Starting the trainer")
     supervise(job, attempt, module="modeling.run")
