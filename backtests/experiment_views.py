@@ -115,7 +115,7 @@ def experiment_estimate(request: HttpRequest) -> HttpResponse:
         (form.fields[path].label if path in form.fields else "", texts)
         for path, texts in form.errors.items()
     ]
-    context["trials"] = Trial.objects.visible_to(request.user).count()
+    context["trials"] = Trial.objects.filter(workspace=workspace).count()
     return render(request, "backtests/_cost.html", context)
 
 
@@ -132,7 +132,8 @@ def experiment_detail(request: HttpRequest, pk: int) -> HttpResponse:
         "version": experiment.version,
         "runs": runs,
         "rows": spec_rows(spec, experiment.preset),
-        "trials": Trial.objects.visible_to(request.user).count(),
+        # As the reports count them: all of the workspace that the experiment belongs to.
+        "trials": Trial.objects.filter(workspace=experiment.workspace).count(),
         "parameters": parameters_of(experiment),
         "key": new_key(),
     }

@@ -7,7 +7,7 @@ from backtests.forms import shown_values
 from backtests.presets import preset
 from backtests.services import create_experiment
 from markets.candles.synthetic import synthetic_candles
-from modeling.models import Experiment
+from modeling.models import Experiment, Trial
 from specs.declaration import InvalidSpec
 from tests import factories
 from tests.api import bearer, refusal
@@ -99,3 +99,19 @@ def test_a_person_without_a_workspace_is_refused_plainly(client, alice):
     alice.memberships.all().delete()
     assert client.get("/experiments/new/").status_code == 403
     assert client.post("/experiments/estimate/", {}).status_code == 403
+
+
+def test_trials_are_counted_in_one_workspace(client, own, foreign):
+    add_trials(own.workspace, 11)
+    add_trials(foreign.workspace, 23)
+    assert client.post("/experiments/estimate/", body(own)).context["trials"] == 11
+    for version, count in ((own, 11), (foreign, 23)):
+        experiment = factories.make_experiment(version.workspace, version)
+        assert client.get(f"/experiments/{experiment.pk}/").context["trials"] == count
+
+
+def add_trials(workspace, count):
+    Trial.objects.bulk_create(
+        Trial(workspace=workspace, origin=Trial.Origin.RUN, spec_sha256=f"{place:064x}", seed=0)
+        for place in range(count)
+    )
