@@ -24,6 +24,7 @@ from markets.features.rolling import (
     rolling_mean_deviation,
     rolling_scale,
     rolling_sum,
+    step_direction,
 )
 from markets.features.splice import splice_prices
 
@@ -95,7 +96,7 @@ class Bars:
         A close equal to the open after a gap is no move, whatever rounding the splice left.
         """
         returns = np.full(len(self.candles), np.nan)
-        returns[1:] = np.log(self.close[1:] / self.close[:-1])
+        np.log(self.close[1:] / self.close[:-1], out=returns[1:])
         returns[np.abs(returns) <= SAME] = 0.0
         return returns
 
@@ -154,7 +155,15 @@ class Bars:
     @cached_property
     def typical(self) -> Series:
         """TP = (H + L + C)/3."""
-        return (self.high + self.low + self.close) / 3
+        typical = self.high + self.low
+        typical += self.close
+        typical /= 3
+        return typical
+
+    @cached_property
+    def typical_direction(self) -> Series:
+        """Sign of each step of the typical price; NaN at the first bar."""
+        return step_direction(self.typical)
 
     @cached_property
     def typical_money(self) -> Series:
@@ -175,15 +184,10 @@ class Bars:
         return self.volume * _error_function(self.returns / (math.sqrt(2) * self.scale(48)))
 
     @cached_property
-    def absolute_imbalance(self) -> Series:
-        """Size of the bulk imbalance."""
-        return np.abs(self.bulk_imbalance)
-
-    @cached_property
     def average_true_range(self) -> Series:
         """TA-Lib's ATR over 14 bars, at least 1e-6 of the close; NaN for the first 14 bars."""
         atr: Series = talib.ATR(self.high, self.low, self.close, timeperiod=14)
-        return np.maximum(atr, SCALE_FLOOR * self.close)
+        return np.maximum(atr, SCALE_FLOOR * self.close, out=atr)
 
     @cached_property
     def macd(self) -> tuple[Series, Series, Series]:

@@ -80,9 +80,10 @@ def compute_scale(candles: Candles, names: Sequence[str], factor: int) -> ScaleF
 
 def _feature_matrix(candles: Candles, names: Sequence[str]) -> NDArray[np.float32]:
     bars = Bars(candles)
-    values = np.full((len(names), len(candles)), np.nan, dtype=np.float32)
+    values = np.empty((len(names), len(candles)), dtype=np.float32)
     for row, name in enumerate(names):
         warm_up = FEATURES[name].warm_up_bars(candles.timeframe_minutes)
+        values[row, :warm_up] = np.nan
         if warm_up < len(candles):
             values[row, warm_up:] = FUNCTIONS[name](bars)[warm_up:]
     return values

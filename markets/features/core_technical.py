@@ -14,8 +14,6 @@ from markets.features.rolling import (
     Series,
     log_at_least_floor,
     place_in_range,
-    rolling_highest,
-    rolling_lowest,
     rolling_sum,
 )
 
@@ -31,9 +29,21 @@ def rsi_42(bars: Bars) -> Series:
 
 
 def _relative_strength(bars: Bars, count: int) -> Series:
-    moved = np.logical_or.accumulate(np.abs(bars.close - bars.close[:1]) > SAME * bars.close[:1])
     rsi: Series = talib.RSI(bars.close, timeperiod=count)
-    return np.where(moved, rsi / 50 - 1, 0.0)
+    rsi /= 50
+    rsi -= 1
+    rsi[: _first_move(bars.close)] = 0.0
+    return rsi
+
+
+def _first_move(close: Series) -> int:
+    """Number of the first bar whose close is not that of bar 0; all bars where there is none."""
+    for start in range(0, close.size, 4096):
+        part = close[start : start + 4096]
+        moved = np.abs(part - close[0]) > SAME * close[0]
+        if moved.any():
+            return start + int(np.argmax(moved))
+    return close.size
 
 
 def macd_line(bars: Bars) -> Series:
@@ -54,8 +64,10 @@ def macd_hist(bars: Bars) -> Series:
 def bb_pctb_20(bars: Bars) -> Series:
     """Place of the close between Bollinger's bands of 20 bars and 2 deviations: −1 and 1 are the bands."""
     mean, deviation = bars.bollinger
-    half_width = 2 * np.maximum(deviation, SCALE_FLOOR * bars.close)
-    place: Series = (bars.close - mean) / half_width
+    half_width = np.maximum(deviation, SCALE_FLOOR * bars.close)
+    half_width *= 2
+    place = bars.close - mean
+    place /= half_width
     return place
 
 
@@ -80,9 +92,10 @@ def cci_20(bars: Bars) -> Series:
 
     There TA-Lib's value is the rounding of its mean, ±0.67.
     """
-    highest, lowest = rolling_highest(bars.typical, 20), rolling_lowest(bars.typical, 20)
     cci: Series = talib.CCI(bars.high, bars.low, bars.close, timeperiod=20)
-    return np.where(highest - lowest <= SAME * highest, 0.0, cci / 100)
+    cci /= 100
+    cci[rolling_sum(np.abs(bars.typical_direction), 19) == 0] = 0.0
+    return cci
 
 
 def adx_14(bars: Bars) -> Series:

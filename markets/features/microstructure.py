@@ -58,10 +58,10 @@ def amihud_48(bars: Bars) -> Series:
 
     A ratio of sums, so bars without volume do no harm. After Amihud (2002).
     """
-    usual = bars.total("money", 288) / 288
+    usual = rolling_sum(bars.money, 288) / 288
     dead = usual == 0
     moves = np.log(bars.total("absolute_return", 48) + 48 * SCALE_FLOOR)
-    money = np.log(np.where(dead, 1.0, bars.total("money", 48) + 0.048 * usual))
+    money = np.log(np.where(dead, 1.0, rolling_sum(bars.money, 48) + 0.048 * usual))
     return rolling_z_score(np.where(dead, 0.0, moves - money), 288)
 
 
@@ -92,12 +92,12 @@ def wick_asym_12(bars: Bars) -> Series:
 
 def spread_pressure_12(bars: Bars) -> Series:
     """Place of the close in its bar, weighted with the ranges of 12 bars; 0 without a range."""
-    return ratio(bars.total("pressure", 12), bars.total("range", 12))
+    return ratio(rolling_sum(bars.pressure, 12), bars.total("range", 12))
 
 
 def order_imbalance_12(bars: Bars) -> Series:
     """Bought minus sold share of the volume of 12 bars, classified in bulk; 0 without volume."""
-    return ratio(bars.total("bulk_imbalance", 12), bars.total("volume", 12))
+    return ratio(rolling_sum(bars.bulk_imbalance, 12), bars.total("volume", 12))
 
 
 def vpin_48(bars: Bars) -> Series:
@@ -105,7 +105,7 @@ def vpin_48(bars: Bars) -> Series:
 
     After Easley, López de Prado and O'Hara (2012), who use bars of equal volume.
     """
-    return ratio(bars.total("absolute_imbalance", 48), bars.total("volume", 48))
+    return ratio(rolling_sum(np.abs(bars.bulk_imbalance), 48), bars.total("volume", 48))
 
 
 FUNCTIONS: Mapping[str, Callable[[Bars], Series]] = {

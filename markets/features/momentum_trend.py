@@ -8,7 +8,7 @@ import numpy as np
 import talib
 
 from markets.features.bars import Bars
-from markets.features.rolling import Series, ratio
+from markets.features.rolling import Series, ratio, rolling_sum
 
 
 def ret_1(bars: Bars) -> Series:
@@ -46,7 +46,7 @@ def ema_slope_48(bars: Bars) -> Series:
 
 def efficiency_48(bars: Bars) -> Series:
     """Kaufman's efficiency: the way gone over the way walked in 48 bars, 0 to 1; 0 without a move."""
-    return ratio(np.abs(bars.total("returns", 48)), bars.total("absolute_return", 48))
+    return ratio(np.abs(rolling_sum(bars.returns, 48)), bars.total("absolute_return", 48))
 
 
 def autocorr1_48(bars: Bars) -> Series:

@@ -10,9 +10,7 @@ from numpy.typing import NDArray
 
 from markets.features.bars import DAY_NS, Bars
 from markets.features.rolling import (
-    SAME,
     Series,
-    lagged,
     ratio,
     rolling_sum,
     rolling_z_score,
@@ -52,9 +50,9 @@ def mfi_14(bars: Bars) -> Series:
     TA-Lib's MFI/50 − 1, but a typical price that moves by at most 1e-12 does not flow either way,
     and a flow below 1 counts.
     """
-    step = bars.typical - lagged(bars.typical)
-    flow = np.where(np.abs(step) <= SAME * bars.typical, 0.0, np.sign(step)) * bars.typical_money
-    return ratio(rolling_sum(flow, 14), rolling_sum(np.abs(flow), 14))
+    flow = bars.typical_direction * bars.typical_money
+    net = rolling_sum(flow, 14)
+    return ratio(net, rolling_sum(np.abs(flow, out=flow), 14))
 
 
 def signed_volume_24(bars: Bars) -> Series:
@@ -91,7 +89,7 @@ def dollar_volume_z_288(bars: Bars) -> Series:
 def _vwap(bars: Bars, count: int) -> Series:
     """Volume-weighted typical price; the plain mean where there is no volume."""
     volume = bars.total("volume", count)
-    weighted = bars.total("typical_money", count) / np.where(volume == 0, 1.0, volume)
+    weighted = rolling_sum(bars.typical_money, count) / np.where(volume == 0, 1.0, volume)
     if not np.any(volume == 0):
         return weighted
     return np.where(volume == 0, bars.total("typical", count) / count, weighted)

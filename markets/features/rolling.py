@@ -214,8 +214,24 @@ def log_root_at_least_floor(squares: Series) -> Series:
     return 0.5 * np.log(np.maximum(squares, SCALE_FLOOR * SCALE_FLOOR))
 
 
+@njit(cache=True)
 def place_in_range(values: Series, lowest: Series, highest: Series) -> Series:
     """Place between two bounds from −1 (lowest) to 1 (highest); 0 where they are the same."""
-    span = highest - lowest
-    flat = span <= SAME * highest
-    return np.where(flat, 0.0, 2 * (values - lowest) / np.where(flat, 1.0, span) - 1)
+    place = np.zeros(values.size)
+    for t in range(values.size):
+        span = highest[t] - lowest[t]
+        if not span <= SAME * highest[t]:
+            place[t] = 2 * (values[t] - lowest[t]) / span - 1
+    return place
+
+
+@njit(cache=True)
+def step_direction(values: Series) -> Series:
+    """1 where a price rose, −1 where it fell, 0 where it moved by rounding at most; NaN at bar 0."""
+    direction = np.zeros(values.size)
+    direction[:1] = np.nan
+    for t in range(1, values.size):
+        step = values[t] - values[t - 1]
+        if abs(step) > SAME * values[t]:
+            direction[t] = 1.0 if step > 0 else -1.0
+    return direction

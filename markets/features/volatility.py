@@ -54,7 +54,7 @@ def rogers_satchell_rel_48(bars: Bars) -> Series:
 
     Rogers and Satchell (1991).
     """
-    return log_root_at_least_floor(bars.total("trendless_square", 48) / 48) - rv_48(bars)
+    return log_root_at_least_floor(rolling_sum(bars.trendless_square, 48) / 48) - rv_48(bars)
 
 
 def yang_zhang_288(bars: Bars) -> Series:
@@ -67,7 +67,9 @@ def yang_zhang_288(bars: Bars) -> Series:
     _, opening = rolling_mean_deviation(np.log(bars.open / lagged(bars.close)), 288)
     _, bodies = rolling_mean_deviation(bars.log_body, 288)
     square = to_sample * (opening * opening + share * bodies * bodies)
-    return log_root_at_least_floor(square + (1 - share) * bars.total("trendless_square", 288) / 288)
+    return log_root_at_least_floor(
+        square + (1 - share) * rolling_sum(bars.trendless_square, 288) / 288
+    )
 
 
 def natr_14(bars: Bars) -> Series:
@@ -100,7 +102,9 @@ def semivar_asym_48(bars: Bars) -> Series:
 
 
 def _parkinson(bars: Bars, count: int) -> Series:
-    return log_root_at_least_floor(bars.total("square_log_range", count) / (4 * np.log(2) * count))
+    return log_root_at_least_floor(
+        rolling_sum(bars.square_log_range, count) / (4 * np.log(2) * count)
+    )
 
 
 FUNCTIONS: Mapping[str, Callable[[Bars], Series]] = {
