@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from django.core.files.storage import default_storage
 from django.db import models
 
 
@@ -21,6 +20,3 @@ class StoredFile(models.Model):
 
     def __str__(self) -> str:
         return self.name
-
-    def size_on_storage(self) -> int:
-        return default_storage.size(self.key)
