@@ -10,7 +10,6 @@ from typing import Any
 from artifacts.models import StoredFile
 from artifacts.store import (
     FileChanged,
-    QuotaExceeded,
     delete_file,
     scratch_folder,
     store_file,
@@ -19,7 +18,7 @@ from artifacts.store import (
 from jobs.attempts import RunningAttempt
 from jobs.errors import JobFailed
 from markets.candles.errors import InvalidCandles
-from markets.candles.frame import Candles, candles_sha256, read_candles, write_candles
+from markets.candles.frame import Candles, candles_sha256, write_candles
 from markets.candles.report import candle_quality
 from markets.candles.synthetic import synthetic_candles
 from markets.candles.validation import validate_candles
@@ -91,15 +90,12 @@ def _upload_of(row: Import) -> Path:
 
 
 def _stored(path: Path, row: Import) -> StoredFile:
-    try:
-        return store_file(
-            path,
-            workspace_id=row.workspace_id,
-            name="candles.parquet",
-            media_type="application/vnd.apache.parquet",
-        )
-    except QuotaExceeded as error:
-        raise JobFailed("quota_stored", str(error)) from error
+    return store_file(
+        path,
+        workspace_id=row.workspace_id,
+        name="candles.parquet",
+        media_type="application/vnd.apache.parquet",
+    )
 
 
 def seal_version(
@@ -142,11 +138,6 @@ def _is_whole(version: DatasetVersion) -> bool:
     except FileChanged:
         return False
     return True
-
-
-def load_candles(version: DatasetVersion) -> Candles:
-    """The candles of a sealed version. Raises FileChanged when they no longer match it."""
-    return read_candles(verified_path(version.file), version.dataset.timeframe_minutes)
 
 
 def _dataset_for(row: Import, timeframe_minutes: int) -> Dataset:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from django.db import InterfaceError, OperationalError
 
-from artifacts.store import FileChanged
+from artifacts.store import FileChanged, QuotaExceeded
 from jobs.errors import Fenced, JobFailed, StopRequested
 from jobs.statuses import COUNTED, FAILURES, ExitKind, JobStatus
 from specs.declaration import InvalidSpec
@@ -17,6 +17,7 @@ from specs.declaration import InvalidSpec
 THIRD_TRY_DELAY_S = 30
 
 CODE_OF = {kind: str(kind) for kind in FAILURES} | {ExitKind.CONFIG: "invalid_spec"}
+QUOTA_STORED = "quota_stored"  # the same code that an upload over the quota is refused with
 KIND_OF = {code: kind for kind, code in CODE_OF.items()}
 
 # What the user reads, and what to do next. Filled by `failed(kind, …)` or by `outcome_of`.
@@ -196,6 +197,8 @@ def exit_of(error: BaseException) -> Exit:
             return Exit(ExitKind.CONFIG, message=f"{error}. Change it and start again.")
         case FileChanged():
             return Exit(ExitKind.DATA_CHANGED, message=f"{error}. {SHORT[ExitKind.DATA_CHANGED]}")
+        case QuotaExceeded():
+            return Exit(ExitKind.INVALID_INPUT, QUOTA_STORED, str(error))
         case OSError(errno=errno.ENOSPC | errno.EFBIG | errno.EDQUOT):
             return Exit(ExitKind.DISK_FULL)
         case OperationalError() | InterfaceError():

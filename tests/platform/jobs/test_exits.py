@@ -6,7 +6,7 @@ import string
 import pytest
 from django.db import OperationalError
 
-from artifacts.store import FileChanged
+from artifacts.store import FileChanged, QuotaExceeded
 from jobs.errors import Fenced, JobFailed, StopRequested
 from jobs.exits import (
     KIND_OF,
@@ -34,6 +34,7 @@ class OutOfMemoryError(RuntimeError):
         (JobFailed("ohlc_violation", "…"), ExitKind.INVALID_INPUT),
         (InvalidSpec({"heads": "7 does not divide 64"}), ExitKind.CONFIG),
         (FileChanged("candles.parquet is gone"), ExitKind.DATA_CHANGED),
+        (QuotaExceeded("The workspace stores 20 GiB"), ExitKind.INVALID_INPUT),
         (OSError(errno.ENOSPC, "No space left on device"), ExitKind.DISK_FULL),
         (OSError(errno.EFBIG, "File too large"), ExitKind.DISK_FULL),
         (OSError(errno.EDQUOT, "Quota exceeded"), ExitKind.DISK_FULL),
@@ -59,6 +60,14 @@ def test_code_and_message_of_a_failure_reach_the_job():
 
     assert (outcome.status, outcome.code) == (JobStatus.FAILED, "ohlc_violation")
     assert outcome.message == "Line 7: high < low"
+
+
+def test_full_storage_of_a_workspace_fails_the_job_with_the_words_of_the_refusal():
+    text = "The workspace stores 20.0 GiB of 20 GiB. Delete what is no longer used."
+    outcome = outcome_of(exit_of(QuotaExceeded(text)), JobFacts(JobStatus.RUNNING, 0, 3))
+
+    assert (outcome.status, outcome.code) == (JobStatus.FAILED, "quota_stored")
+    assert outcome.message == text
 
 
 @pytest.mark.parametrize("kind", sorted(FAILURES))
