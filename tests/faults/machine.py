@@ -299,6 +299,16 @@ class Machine:
             kind,
         )
 
+    def what_broke(self, run: int) -> str:
+        """The message of a run, and what the logs say to its reference."""
+        row = self.run(run)
+        lines = [str(row["message"])]
+        for path in sorted((self.state / "logs").glob("worker-*.log")):
+            text = path.read_text(errors="replace")
+            if row["error_reference"] and row["error_reference"] in text:
+                lines += [line for line in text.splitlines() if row["error_reference"] in line]
+        return "\n".join(lines)
+
     def folds(self, run: int) -> list[Row]:
         return self.rows("SELECT * FROM modeling_fold WHERE run_id = %s ORDER BY number", run)
 

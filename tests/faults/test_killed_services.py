@@ -74,8 +74,11 @@ def kill_and_wait(machine: Machine, name: str) -> float:
 
 def test_every_service_comes_back_with_all_rows_and_files(machine: Machine) -> None:
     counts, checksums = machine.counts(), machine.checksums()
+    newest = machine.rows("SELECT coalesce(max(id), 0) AS id FROM jobs_jobevent")[0]["id"]
     back_s = {name: kill_and_wait(machine, name) for name in NAMES}
 
+    new = machine.rows("SELECT kind, data FROM jobs_jobevent WHERE id > %s", newest)
+    assert new == []
     assert machine.counts() == counts
     assert machine.checksums() == checksums
     assert wait_for(lambda: _web_answers(machine), 10)
