@@ -150,6 +150,13 @@ MEASURES: dict[str, Measure] = {
             "Probability that the true Sharpe ratio is above what the best of so many trials reaches by luck.",
         ),
         Measure(
+            "deflated_benchmark",
+            "Sharpe ratio of luck",
+            "ratio",
+            "The yearly Sharpe ratio expected of the best of all trials if none had skill; the deflated "
+            "Sharpe measures against it. 0 with fewer than two trials, or when they do not differ.",
+        ),
+        Measure(
             "psr",
             "Probabilistic Sharpe",
             "percent",
@@ -205,6 +212,9 @@ HEADLINE = (
     "exposure",
     "turnover",
 )
+
+# Said beside a deflated Sharpe ratio that is the probabilistic one.
+NOTHING_TO_DEFLATE = "nothing to deflate by: this is the probability of a Sharpe ratio above zero"
 
 # Words for `reasons` of a null.
 REASONS = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 
 from backtests.engine.band import Band
 from backtests.engine.ledger import Simulation
+from backtests.metrics.measures import DAYS_PER_YEAR
 from backtests.metrics.series import monthly_returns, worst_drawdowns, yearly_returns
 from backtests.metrics.summary import Summary
 from backtests.models import Backtest
@@ -107,8 +109,18 @@ def _numbers(judged: Judged) -> tuple[dict[str, Any], dict[str, str]]:
 
 def _selection(judged: Judged) -> tuple[dict[str, Any], dict[str, str]]:
     """What is left of the Sharpe ratio after length, shape and the number of trials."""
-    keys = ("sharpe_standard_error", "psr", "minimum_track_record_days", "deflated_sharpe")
-    base = {"trials_counted": judged.trials, "trials_variance": None}
+    keys = (
+        "sharpe_standard_error",
+        "psr",
+        "minimum_track_record_days",
+        "deflated_sharpe",
+        "deflated_benchmark",
+    )
+    base = {
+        "trials_counted": judged.trials,
+        "trials_variance": None,
+        "deflated_is_plain": None,
+    }
     shape = judged.shape
     if shape is None or shape.periods < FEWEST_DAYS:
         reason = "track_too_short" if shape else "zero_variance"
@@ -120,6 +132,7 @@ def _selection(judged: Judged) -> tuple[dict[str, Any], dict[str, str]]:
         "psr": probabilistic_sharpe(shape),
         "minimum_track_record_days": minimum_track_record(shape),
         "deflated_sharpe": deflated.value,
+        "deflated_benchmark": deflated.benchmark * math.sqrt(DAYS_PER_YEAR),
     }
     reasons = {
         "minimum_track_record_days": "sharpe_not_above_zero",
@@ -128,7 +141,8 @@ def _selection(judged: Judged) -> tuple[dict[str, Any], dict[str, str]]:
         "sharpe_standard_error": "undefined_for_this_shape",
     }
     missing = {key: reasons[key] for key, value in values.items() if value is None}
-    return base | {"trials_variance": variance} | values, missing
+    facts = {"trials_variance": variance, "deflated_is_plain": deflated.is_plain}
+    return base | facts | values, missing
 
 
 def _month_table(months: list[Any]) -> list[dict[str, Any]]:

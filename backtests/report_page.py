@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from artifacts.models import StoredFile
 from artifacts.store import local_path
-from backtests.measures import HEADLINE, MEASURES, REASONS
+from backtests.measures import HEADLINE, MEASURES, NOTHING_TO_DEFLATE, REASONS
 from backtests.models import Backtest
 from markets.charts import Figure
 from markets.reading import CandleRange
@@ -61,12 +61,14 @@ def measure_rows(report: Json, keys: tuple[str, ...] | None = None) -> list[Json
     """Measures with value, benchmark value and the reason of a null, in their declared order."""
     numbers, reasons = report.get("numbers", {}), report.get("reasons", {})
     benchmark = numbers.get("benchmark", {})
+    plain = ("deflated_sharpe",) if numbers.get("deflated_is_plain") else ()
     return [
         {
             "measure": MEASURES[key],
             "value": numbers.get(key),
             "benchmark": benchmark.get(key),
             "reason": REASONS.get(reasons.get(key, ""), reasons.get(key, "").replace("_", " ")),
+            "note": NOTHING_TO_DEFLATE if key in plain else "",
         }
         for key in (keys or MEASURES)
         if key in numbers
@@ -76,6 +78,11 @@ def measure_rows(report: Json, keys: tuple[str, ...] | None = None) -> list[Json
 def headline(report: Json) -> list[Json]:
     """The few measures of the strip under the verdict."""
     return measure_rows(report, HEADLINE)
+
+
+def deflated(report: Json) -> Json:
+    """The deflated Sharpe ratio with its note; it ends the strip."""
+    return measure_rows(report, ("deflated_sharpe",))[0]
 
 
 def rung_rows(report: Json) -> list[Json]:

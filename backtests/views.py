@@ -121,6 +121,7 @@ def report_context(row: Backtest, request: HttpRequest) -> dict[str, Any]:
         "numbers": report["numbers"],
         "verdict": report_page.verdict_words(report),
         "headline": report_page.headline(report),
+        "deflated": report_page.deflated(report),
         "measures": report_page.measure_rows(report),
         "months": report_page.MONTHS,
         "month_rows": report_page.month_rows(report),

@@ -1,14 +1,18 @@
 import json
+from datetime import UTC, datetime
 
 import pytest
 
 from backtests.models import Backtest
 from backtests.pipeline import run_backtest
+from backtests.robustness.sharpe import SharpeShape, deflated_sharpe
 from backtests.services import launch_backtest
 from backtests.specs import BacktestSpec
 from jobs.attempts import RunningAttempt
 from jobs.claim import claim
 from jobs.workers import claimant
+from markets.candles.synthetic import synthetic_candles
+from modeling.models import Trial
 from tests import factories
 from tests.api import bearer
 
@@ -76,3 +80,41 @@ def test_a_leak_alarm_withholds_every_comparison(client, run):
         ):
             assert word not in text
     assert json.loads(shown[0])["results"][0]["verdict"] == "withheld"
+
+
+@pytest.fixture
+def long_run(alice):
+    """Predictions of 36 days."""
+    candles = synthetic_candles(
+        days=120, timeframe_minutes=60, end_at=datetime(2024, 5, 1, tzinfo=UTC)
+    )
+    version = factories.make_version(alice.first_workspace(), candles=candles)
+    return factories.make_run(factories.make_experiment(version.workspace, version))
+
+
+def test_a_deflated_sharpe_with_nothing_to_deflate_by_says_so(client, long_run):
+    row = finished(long_run)
+    numbers = row.report["numbers"]
+    assert numbers["deflated_sharpe"] == numbers["psr"] is not None
+    assert (numbers["deflated_is_plain"], numbers["deflated_benchmark"]) == (True, 0)
+    assert pages(client, row)[0].count("nothing to deflate by") == 2
+
+
+def test_trials_of_the_workspace_raise_the_benchmark_of_the_deflated_sharpe(client, long_run):
+    Trial.objects.create(
+        workspace=long_run.workspace,
+        origin=Trial.Origin.BACKTEST,
+        spec_sha256="cd" * 32,
+        seed=0,
+        run=long_run,
+        daily_sharpe=0.3,
+        days=36,
+    )
+    row = finished(long_run)
+    numbers = row.report["numbers"]
+    expected = deflated_sharpe(SharpeShape(0.0, 36), 3, numbers["trials_variance"]).benchmark
+    assert numbers["trials_counted"] == 3
+    assert numbers["deflated_is_plain"] is False
+    assert numbers["deflated_benchmark"] == pytest.approx(expected * 365**0.5)
+    assert numbers["deflated_sharpe"] < numbers["psr"]
+    assert "nothing to deflate by" not in pages(client, row)[0]
