@@ -28,6 +28,7 @@ from backtests.report import Judged, build_report
 from backtests.robustness.costs import break_even_cost, cost_sensitivity
 from backtests.robustness.sharpe import SharpeShape, shape_of
 from backtests.robustness.verdict import BUY_AND_HOLD, equity_verdict
+from backtests.specs import SpanSpec
 from jobs.attempts import RunningAttempt
 from jobs.errors import JobFailed
 from jobs.exits import failed
@@ -90,7 +91,21 @@ def _candles(row: Backtest, table: Table) -> Candles:
     holdout_at = round(row.run.experiment.holdout_at.timestamp() * 1e6) * 1000
     if candles.close_time[stop - 1] > holdout_at:
         raise JobFailed("sealed", "The predictions reach into the sealed hold-out. Open it first.")
-    return candles.slice(start, stop)
+    predicted = candles.slice(start, stop)
+    _require_span_within(predicted, row.spec.span)
+    return predicted
+
+
+def _require_span_within(predicted: Candles, span: SpanSpec) -> None:
+    """A wider span would hold bars that nobody predicted."""
+    first, last = _instant(int(predicted.time[0])), _instant(int(predicted.close_time[-1]))
+    covered = f"the predictions cover {first:%Y-%m-%d %H:%M} to {last:%Y-%m-%d %H:%M} UTC"
+    if span.from_at and span.from_at < first:
+        found = f"found {span.from_at:%Y-%m-%d %H:%M} UTC"
+        raise JobFailed("invalid_spec", f"backtest.span.from_at: {found}; {covered}")
+    if span.to_at and span.to_at > last:
+        found = f"found {span.to_at:%Y-%m-%d %H:%M} UTC"
+        raise JobFailed("invalid_spec", f"backtest.span.to_at: {found}; {covered}")
 
 
 def _targets(

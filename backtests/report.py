@@ -27,6 +27,7 @@ from backtests.robustness.sharpe import (
     variance_of_trials,
 )
 from backtests.robustness.verdict import Verdict
+from backtests.specs import SpanSpec
 from markets.candles.report import utc_text
 
 FEWEST_DAYS = 30
@@ -215,6 +216,7 @@ def _assumptions(row: Backtest, judged: Judged) -> list[dict[str, Any]]:
         side = "long_only" if instrument.kind == "spot" else "long_short"
     short = side in ("long_short", "short_only")
     lines: list[tuple[str, str, str]] = [
+        ("Span", _span_words(spec.span, judged.band.headline), ""),
         ("Fills", "A decision at the close of a bar fills at the open of the next.", ""),
         (
             "Costs",
@@ -272,6 +274,13 @@ def _assumptions(row: Backtest, judged: Judged) -> list[dict[str, Any]]:
     return [
         {"label": label, "value": value, "emphasis": emphasis} for label, value, emphasis in lines
     ]
+
+
+def _span_words(span: SpanSpec, simulation: Simulation) -> str:
+    first = utc_text(int(simulation.time[0]))
+    last = utc_text(int(simulation.time[-1] + simulation.bar_ns))
+    whole = "set in the spec" if span.from_at or span.to_at else "first to last predicted bar"
+    return f"{first} to {last}, {whole}."
 
 
 def _sizing_words(spec: Any) -> str:

@@ -1,5 +1,5 @@
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -10,6 +10,7 @@ from backtests.services import launch_backtest
 from backtests.specs import BacktestSpec
 from jobs.attempts import RunningAttempt
 from jobs.claim import claim
+from jobs.errors import JobFailed
 from jobs.workers import claimant
 from markets.candles.synthetic import synthetic_candles
 from modeling.models import Trial
@@ -118,3 +119,43 @@ def test_trials_of_the_workspace_raise_the_benchmark_of_the_deflated_sharpe(clie
     assert numbers["deflated_benchmark"] == pytest.approx(expected * 365**0.5)
     assert numbers["deflated_sharpe"] < numbers["psr"]
     assert "nothing to deflate by" not in pages(client, row)[0]
+
+
+def predicted(run):
+    """First predicted bar and the end of the last."""
+    found = run.prediction_sets.get()
+    return found.first_at, found.last_at + run.experiment.version.bar
+
+
+def assumption(row, label):
+    return next(line for line in row.report["assumptions"] if line["label"] == label)
+
+
+def test_without_a_span_the_report_names_first_and_last_predicted_bar(run):
+    row = finished(run)
+    first, last = predicted(run)
+    assert (row.first_at, row.last_at) == (first, last)
+    words = f"{first:%Y-%m-%dT%H:%M:%SZ} to {last:%Y-%m-%dT%H:%M:%SZ}, first to last predicted bar."
+    assert assumption(row, "Span")["value"] == words
+
+
+def test_a_span_may_be_as_wide_as_the_predictions_and_the_report_names_it(run):
+    first, last = predicted(run)
+    row = finished(run, BacktestSpec.parse({"span": {"from_at": first, "to_at": last}}))
+    assert (row.first_at, row.last_at) == (first, last)
+    begin = first + timedelta(days=2)
+    row = finished(run, BacktestSpec.parse({"span": {"from_at": begin}}))
+    assert row.first_at == begin
+    assert f"{begin:%Y-%m-%dT%H:%M:%SZ} to " in assumption(row, "Span")["value"]
+    assert "set in the spec" in assumption(row, "Span")["value"]
+
+
+@pytest.mark.parametrize(("end", "hours"), [("from_at", -1), ("to_at", 1)])
+def test_a_span_wider_than_the_predictions_is_refused_with_the_dates(run, end, hours):
+    first, last = predicted(run)
+    wider = {"from_at": first, "to_at": last}[end] + timedelta(hours=hours)
+    with pytest.raises(JobFailed) as refused:
+        finished(run, BacktestSpec.parse({"span": {end: wider}}))
+    assert refused.value.code == "invalid_spec"
+    for words in (f"backtest.span.{end}", *(f"{at:%Y-%m-%d %H:%M}" for at in (wider, first, last))):
+        assert words in refused.value.message
