@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from modeling.evaluation.alarm import BlockScore, leak_alarm
 from modeling.evaluation.heads import HEADS, Priors, Scoring, judge_heads, score_heads
+from modeling.evaluation.intervals import Between, no_pause
 from modeling.evaluation.table import PREDICTED, Table
 from modeling.specs import ModelSpec
 
@@ -48,13 +49,16 @@ def judge(
     spec: ModelSpec,
     timeframe_minutes: int,
     is_synthetic: bool,
+    between: Between = no_pause,
 ) -> Judgement:
-    """Score the joined test blocks of all folds, and judge every head against its rungs."""
+    """Score the joined test blocks of all folds, and judge every head against its rungs.
+
+    `between` is called with the share of the work done, at least once in a few draws, and may raise.
+    """
     effective = sum(fold.state["effective"]["test"] for fold in folds)
     scoring = _scoring(tables, spec, effective, draws=spec.evaluation.bootstrap_draws)
-    metrics = score_heads(tables[MODEL], scoring)
     rungs = {name: _own_heads(table) for name, table in tables.items() if name != MODEL}
-    verdict = judge_heads(tables[MODEL], rungs, scoring)
+    metrics, verdict = judge_heads(tables[MODEL], rungs, scoring, between=between)
     plain = _scoring(tables, spec, effective, draws=0)
     scores = {
         name: score_heads(table, plain, side=_side_of(name, tables))

@@ -9,17 +9,21 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from modeling.evaluation import metrics as measure
+from modeling.evaluation import prepared
 from modeling.evaluation.calibration import is_calibrated
 from modeling.evaluation.effective import no_skill_band
 from modeling.evaluation.intervals import (
+    Between,
     Interval,
-    Metric,
     Resampling,
-    intervals,
+    draw_values,
+    interval_of,
     mean_block_length,
+    no_pause,
     verdict_word,
 )
+from modeling.evaluation.metrics import ECE_BINS, confusion_matrix, reliability
+from modeling.evaluation.prepared import Metric
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -67,6 +71,14 @@ class HeadCase:
     details: dict[str, object] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Measured:
+    """A metric on all rows, and on each draw [draws]; without draws where none were asked for."""
+
+    value: float
+    drawn: Floats | None = None
+
+
 def score_heads(
     predictions: Columns, scoring: Scoring, *, side: Floats | None = None
 ) -> dict[str, Scores]:
@@ -80,32 +92,50 @@ def score_heads(
     """
     if side is not None:
         predictions = {"side": side, **predictions}
-    scores: dict[str, Scores] = {}
-    with _one_blas_thread():
-        for head in HEADS:
-            if _has_head(predictions, head) and (head != "confidence" or _has_side(predictions)):
-                rows = scorable_rows(predictions, head)
-                scores[head] = _score_head(predictions, head, rows, scoring)
-    return scores
+    return judge_heads(predictions, {}, scoring)[0]
 
 
 def judge_heads(
-    predictions: Columns, rungs: Mapping[str, Columns], scoring: Scoring
-) -> dict[str, dict[str, object]]:
-    """Verdict of each head against the rungs that have it, by paired differences on equal rows.
+    predictions: Columns,
+    rungs: Mapping[str, Columns],
+    scoring: Scoring,
+    *,
+    between: Between = no_pause,
+) -> tuple[dict[str, Scores], dict[str, dict[str, object]]]:
+    """Scores of each head as `score_heads`, and its verdict against the rungs that have it.
 
     `rungs` maps a rung's name to its prediction columns, row by row those of `predictions` (labels
-    and times are taken from there). Metrics: RankIC, macro-F1, −Brier, volatility R2, −ordinal
-    Brier. The verdict names the best rung by that metric; every compared rung is listed.
+    and times are taken from there). Verdicts are paired differences on equal rows and equal draws.
+    Metrics: RankIC, macro-F1, −Brier, volatility R2, −ordinal Brier. The verdict names the best
+    rung by that metric; every compared rung is listed. Confidence is compared only with rungs that
+    speak of the same trades (the prior): a rung with an action of its own has other outcomes to
+    foretell, and a smaller Brier score on easier outcomes says nothing.
+    `between` is called with the share of the work done, several times a head, and may raise.
     """
+    scores: dict[str, Scores] = {}
     verdicts: dict[str, dict[str, object]] = {}
     with _one_blas_thread():
-        for head in HEADS:
-            if _has_head(predictions, head):
-                able = {name: rung for name, rung in rungs.items() if _has_head(rung, head)}
-                tables = {name: _beside(predictions, rung) for name, rung in able.items()}
-                verdicts[head] = _judge_head(predictions, head, tables, scoring)
-    return verdicts
+        for place, head in enumerate(HEADS):
+            if not _has_head(predictions, head):
+                continue
+            if head == "confidence" and not _has_side(predictions):
+                continue
+
+            def within(share: float, place: int = place) -> None:
+                between((place + share) / len(HEADS))
+
+            within(0.0)
+            rivals = {
+                name: _beside(predictions, rung)
+                for name, rung in rungs.items()
+                if _is_comparable(rung, head)
+            }
+            scores[head], verdicts[head] = _judge_head(predictions, head, rivals, scoring, within)
+    return scores, verdicts
+
+
+def _is_comparable(rung: Columns, head: str) -> bool:
+    return _has_head(rung, head) and (head != "confidence" or "action" not in rung)
 
 
 def scorable_rows(table: Columns, head: str) -> Ints:
@@ -119,90 +149,144 @@ def scorable_rows(table: Columns, head: str) -> Ints:
     return np.flatnonzero(known)
 
 
-def _score_head(table: Columns, head: str, rows: Ints, scoring: Scoring) -> Scores:
-    scores: Scores = {
-        "samples": {"value": len(rows)},
-        "left_out": {"value": _length(table) - len(rows)},
-    }
+def _judge_head(
+    table: Columns, head: str, rivals: Mapping[str, Columns], scoring: Scoring, between: Between
+) -> tuple[Scores, dict[str, object]]:
+    rows = scorable_rows(table, head)
+    common = rows
+    for rival in rivals.values():
+        common = np.intersect1d(common, scorable_rows(rival, head), assume_unique=True)
     case = _CASES[head](table, rows, scoring)
     if len(rows) < MIN_SAMPLES:
-        reason = f"found {len(rows)} test samples; a score needs {MIN_SAMPLES}"
-        return scores | {name: {"value": None, "reason": reason} for name in case.metrics}
-    scores |= _measured(case, _plan(table, rows, case, scoring))
-    if head == "action":
+        return _too_few(table, case, rows), _undecided(case, _found(common, "a verdict"))
+    if len(common) < MIN_SAMPLES:
+        own = _measured(_open(case), _plan(table, rows, case, scoring), between)
+        return _scores(table, case, rows, own, scoring), _undecided(
+            case, _found(common, "a verdict")
+        )
+    name = case.verdict_metric
+    others = {
+        rung: _CASES[head](rival, common, scoring).metrics[name] for rung, rival in rivals.items()
+    }
+    if len(common) == len(rows):  # the usual case: one pass over one set of draws serves both
+        plan = _plan(table, rows, case, scoring)
+        both = _measured({**_open(case), **_keyed(others)}, plan, between)
+        own, paired = both, both
+    else:
+        own = _measured(_open(case), _plan(table, rows, case, scoring), between)
+        shared = _CASES[head](table, common, scoring)
+        plan = _plan(table, common, shared, scoring)
+        compared = {("", name): shared.metrics[name], **_keyed(others)}
+        paired = _measured(compared, plan, between)
+    return _scores(table, case, rows, own, scoring), _verdict(case, paired, list(others))
+
+
+Key = tuple[str, str]  # the rung ("" is the table itself) and the metric
+
+
+def _open(case: HeadCase) -> dict[Key, Metric]:
+    return {("", name): metric for name, metric in case.metrics.items() if name not in case.reasons}
+
+
+def _keyed(rivals: Mapping[str, Metric]) -> dict[Key, Metric]:
+    return {(rung, "verdict"): metric for rung, metric in rivals.items()}
+
+
+def _measured(
+    metrics: Mapping[Key, Metric], plan: Resampling, between: Between
+) -> dict[Key, Measured]:
+    """The defined ones among the metrics, with their draws."""
+    everyone = np.ones(plan.rows if plan.positions is None else len(plan.positions))
+    values = {key: float(metric(everyone)) for key, metric in metrics.items()}
+    defined = {key: metrics[key] for key, value in values.items() if np.isfinite(value)}
+    drawn = draw_values(defined, plan, between=between) if plan.draws else {}
+    return {key: Measured(values[key], drawn.get(key)) for key in defined}
+
+
+def _scores(
+    table: Columns,
+    case: HeadCase,
+    rows: Ints,
+    measured: Mapping[Key, Measured],
+    scoring: Scoring,
+) -> Scores:
+    scores = _counts(table, rows)
+    for name in case.metrics:
+        found = measured.get(("", name))
+        if found is None:
+            reason = case.reasons.get(name, "the predictions or the outcomes are all equal")
+            scores[name] = {"value": None, "reason": reason}
+            continue
+        scores[name] = {"value": found.value}
+        if found.drawn is not None:
+            scores[name]["interval"] = _as_list(interval_of(found.drawn))
+    if case.head == "action":
         for name in ("accuracy", "auc"):
             scores[name] |= {
                 "effective_samples": scoring.effective,
                 "no_skill": _as_list(no_skill_band(scoring.effective)),
             }
-    if head == "confidence":
+    if case.head == "confidence":
         error, skill = scores["calibration_error"]["value"], scores["brier_skill"]["value"]
         scores["calibrated"] = {"value": is_calibrated(_number(error), _number(skill))}
     return scores | {name: {"value": value} for name, value in case.details.items()}
 
 
-def _measured(case: HeadCase, plan: Resampling) -> Scores:
-    everyone = np.ones(len(case.loss))
-    open_metrics = {n: m for n, m in case.metrics.items() if n not in case.reasons}
-    values = {name: float(metric(everyone)) for name, metric in open_metrics.items()}
-    defined = {name: open_metrics[name] for name, value in values.items() if np.isfinite(value)}
-    found = intervals(defined, plan) if plan.draws else {}
-    scores: Scores = {}
-    for name in case.metrics:
-        if name in defined:
-            scores[name] = {"value": values[name]}
-            if name in found:
-                scores[name]["interval"] = _as_list(found[name])
-            continue
-        reason = case.reasons.get(name, "the predictions or the outcomes are all equal")
-        scores[name] = {"value": None, "reason": reason}
-    return scores
+def _too_few(table: Columns, case: HeadCase, rows: Ints) -> Scores:
+    missing: dict[str, object] = {"value": None, "reason": _found(rows, "a score")}
+    return _counts(table, rows) | {name: dict(missing) for name in case.metrics}
 
 
-def _judge_head(
-    ours: Columns, head: str, rungs: Mapping[str, Columns], scoring: Scoring
+def _counts(table: Columns, rows: Ints) -> Scores:
+    return {"samples": {"value": len(rows)}, "left_out": {"value": _length(table) - len(rows)}}
+
+
+def _found(rows: Ints, what: str) -> str:
+    return f"found {len(rows)} test samples; {what} needs {MIN_SAMPLES}"
+
+
+def _undecided(case: HeadCase, reason: str) -> dict[str, object]:
+    return {
+        "word": "undecided",
+        "metric": case.verdict_metric,
+        "rung": None,
+        "sentence": reason,
+        "rungs": {},
+    }
+
+
+def _verdict(
+    case: HeadCase, measured: Mapping[Key, Measured], rungs: Sequence[str]
 ) -> dict[str, object]:
-    rows = scorable_rows(ours, head)
-    for table in rungs.values():
-        rows = np.intersect1d(rows, scorable_rows(table, head), assume_unique=True)
-    case = _CASES[head](ours, rows, scoring)
     name, sign = case.verdict_metric, case.verdict_sign
-    if len(rows) < MIN_SAMPLES:
-        reason = f"found {len(rows)} test samples; a verdict needs {MIN_SAMPLES}"
-        return {"word": "undecided", "metric": name, "rung": None, "sentence": reason, "rungs": {}}
-    everyone = np.ones(len(rows))
-    own_value = float(case.metrics[name](everyone))
-    rivals = {rung: _CASES[head](table, rows, scoring) for rung, table in rungs.items()}
-    values = {rung: float(rival.metrics[name](everyone)) for rung, rival in rivals.items()}
-    values = {rung: value for rung, value in values.items() if np.isfinite(value)}
-    if not values or not np.isfinite(own_value) or scoring.draws == 0:
-        reason = "no rung could be compared on this head"
-        return {"word": "undecided", "metric": name, "rung": None, "sentence": reason, "rungs": {}}
-    differences = intervals(
-        {
-            rung: _difference(case.metrics[name], rivals[rung].metrics[name], sign)
-            for rung in values
-        },
-        _plan(ours, rows, case, scoring),
-    )
-    best = max(values, key=lambda rung: sign * values[rung])
+    ours = measured.get(("", name))
+    theirs = {rung: measured.get((rung, "verdict")) for rung in rungs}
+    known = {rung: found for rung, found in theirs.items() if found is not None}
+    if not known or ours is None or ours.drawn is None:
+        return _undecided(case, "no rung could be compared on this head")
+    differences = {
+        rung: interval_of(sign * (ours.drawn - found.drawn))
+        for rung, found in known.items()
+        if found.drawn is not None
+    }
+    best = max(known, key=lambda rung: sign * known[rung].value)
     word = verdict_word(differences[best])
     return {
         "word": word,
         "metric": name,
         "rung": best,
-        "ours": own_value,
-        "theirs": values[best],
-        "difference": sign * (own_value - values[best]),
+        "ours": ours.value,
+        "theirs": known[best].value,
+        "difference": sign * (ours.value - known[best].value),
         "interval": _as_list(differences[best]),
-        "sentence": _sentence(word, head, best, differences[best]),
+        "sentence": _sentence(word, case.head, best, differences[best]),
         "rungs": {
             rung: {
-                "value": values[rung],
-                "word": verdict_word(differences[rung]),
-                "interval": _as_list(differences[rung]),
+                "value": known[rung].value,
+                "word": verdict_word(difference),
+                "interval": _as_list(difference),
             }
-            for rung in values
+            for rung, difference in differences.items()
         },
     }
 
@@ -217,13 +301,13 @@ def _action_case(table: Columns, rows: Ints, scoring: Scoring) -> HeadCase:
     return HeadCase(
         head="action",
         metrics={
-            "accuracy": lambda w: measure.accuracy(score, gain, w),
-            "majority_accuracy": lambda w: measure.majority_accuracy(gain, w),
-            "auc": lambda w: measure.direction_auc(score, gain, w),
-            "rank_ic": lambda w: measure.rank_ic(score, gain, w),
-            "pearson_ic": lambda w: measure.pearson_ic(score, gain, w),
-            "top_hit_rate": lambda w: measure.top_hit_rate(score, gain, w),
-            "top_net_bps": lambda w: measure.top_net_bps(score, gain, scoring.cost_bps, w),
+            "accuracy": prepared.accuracy_of(score, gain),
+            "majority_accuracy": prepared.majority_accuracy_of(gain),
+            "auc": prepared.direction_auc_of(score, gain),
+            "rank_ic": prepared.rank_correlation_of(score, gain),
+            "pearson_ic": prepared.pearson_of(score, gain),
+            "top_hit_rate": prepared.top_hit_rate_of(score, gain),
+            "top_net_bps": prepared.top_net_bps_of(score, gain, scoring.cost_bps),
         },
         verdict_metric="rank_ic",
         verdict_sign=1.0,
@@ -237,16 +321,16 @@ def _regime_case(table: Columns, rows: Ints, scoring: Scoring) -> HeadCase:
     prior = _prior(scoring.priors.regime, table, rows, REGIMES)
     guess = chances.argmax(axis=1)
     metrics: dict[str, Metric] = {
-        "macro_f1": lambda w: measure.macro_f1(actual, guess, REGIMES, w),
-        "log_loss": lambda w: measure.log_loss(chances, actual, w),
-        "prior_log_loss": lambda w: measure.log_loss(prior, actual, w),
+        "macro_f1": prepared.macro_f1_of(actual, guess, REGIMES),
+        "log_loss": prepared.log_loss_of(chances, actual),
+        "prior_log_loss": prepared.log_loss_of(prior, actual),
     }
     return HeadCase(
         head="regime",
         metrics=metrics,
         verdict_metric="macro_f1",
         verdict_sign=1.0,
-        loss=_row_log_loss(chances, actual),
+        loss=prepared.row_log_loss(chances, actual),
         reasons=_one_class(actual, metrics),
         details={"confusion": _counted(actual, guess, REGIMES)},
     )
@@ -258,10 +342,10 @@ def _confidence_case(table: Columns, rows: Ints, scoring: Scoring) -> HeadCase:
     paid = gain > scoring.cost_bps / 1e4
     base_rate = np.broadcast_to(scoring.priors.confidence, (_length(table),))[rows]
     metrics: dict[str, Metric] = {
-        "brier": lambda w: measure.brier(chance, paid, w),
-        "brier_skill": lambda w: measure.brier_skill(chance, paid, base_rate, w),
-        "auc": lambda w: measure.auc(chance, paid, w),
-        "calibration_error": lambda w: measure.calibration_error(chance, paid, w),
+        "brier": prepared.brier_of(chance, paid),
+        "brier_skill": prepared.brier_skill_of(chance, paid, base_rate),
+        "auc": prepared.auc_of(chance, paid),
+        "calibration_error": prepared.calibration_error_of(chance, paid, ECE_BINS),
     }
     return HeadCase(
         head="confidence",
@@ -270,7 +354,7 @@ def _confidence_case(table: Columns, rows: Ints, scoring: Scoring) -> HeadCase:
         verdict_sign=-1.0,
         loss=(chance - paid) ** 2,
         reasons=_one_class(paid.astype(np.int64), metrics),
-        details={"reliability": [list(point) for point in measure.reliability(chance, paid)]},
+        details={"reliability": [list(point) for point in reliability(chance, paid)]},
     )
 
 
@@ -279,8 +363,8 @@ def _volatility_case(table: Columns, rows: Ints, scoring: Scoring) -> HeadCase:
     return HeadCase(
         head="volatility",
         metrics={
-            "r2": lambda w: measure.log_r2(guess, truth, w),
-            "qlike": lambda w: measure.qlike(guess, truth, w),
+            "r2": prepared.log_r2_of(guess, truth),
+            "qlike": prepared.qlike_of(guess, truth),
         },
         verdict_metric="r2",
         verdict_sign=1.0,
@@ -293,17 +377,17 @@ def _risk_case(table: Columns, rows: Ints, scoring: Scoring) -> HeadCase:
     prior = _prior(scoring.priors.risk, table, rows, RISKS)
     guess = chances.argmax(axis=1)
     metrics: dict[str, Metric] = {
-        "ordinal_brier": lambda w: measure.ordinal_brier(chances, actual, w),
-        "top_recall": lambda w: measure.recall(actual, guess, TOP_RISK, w),
-        "log_loss": lambda w: measure.log_loss(chances, actual, w),
-        "prior_log_loss": lambda w: measure.log_loss(prior, actual, w),
+        "ordinal_brier": prepared.ordinal_brier_of(chances, actual),
+        "top_recall": prepared.recall_of(actual, guess, TOP_RISK),
+        "log_loss": prepared.log_loss_of(chances, actual),
+        "prior_log_loss": prepared.log_loss_of(prior, actual),
     }
     return HeadCase(
         head="risk",
         metrics=metrics,
         verdict_metric="ordinal_brier",
         verdict_sign=-1.0,
-        loss=_row_log_loss(chances, actual),
+        loss=prepared.row_log_loss(chances, actual),
         reasons=_one_class(actual, metrics),
         details={"confusion": _counted(actual, guess, RISKS)},
     )
@@ -372,10 +456,6 @@ def _one_blas_thread() -> AbstractContextManager[object]:
     return limits
 
 
-def _difference(ours: Metric, theirs: Metric, sign: float) -> Metric:
-    return lambda weights: sign * (ours(weights) - theirs(weights))
-
-
 def _beside(ours: Columns, rung: Columns) -> Columns:
     """A rung's columns with our labels and times; without own action it is judged on our side."""
     shared = {name: column for name, column in ours.items() if name.startswith("realised_")}
@@ -415,11 +495,6 @@ def _prior(prior: Floats, table: Columns, rows: Ints, classes: int) -> Floats:
     return np.broadcast_to(prior, (_length(table), classes))[rows]
 
 
-def _row_log_loss(chances: Floats, actual: Ints) -> Floats:
-    chosen = chances[np.arange(len(actual)), actual]
-    return np.asarray(-np.log(np.maximum(chosen, measure.PROBABILITY_FLOOR)))
-
-
 def _one_class(actual: Ints, names: Sequence[str] | Mapping[str, Metric]) -> dict[str, str]:
     if len(np.unique(actual)) > 1:
         return {}
@@ -427,7 +502,7 @@ def _one_class(actual: Ints, names: Sequence[str] | Mapping[str, Metric]) -> dic
 
 
 def _counted(actual: Ints, guess: Ints, classes: int) -> list[list[int]]:
-    matrix = measure.confusion_matrix(actual, guess, classes)
+    matrix = confusion_matrix(actual, guess, classes)
     return [[round(float(cell)) for cell in row] for row in matrix]
 
 

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from modeling.evaluation.metrics import direction_auc
+from modeling.evaluation.prepared import Floats, Metric, direction_auc_of
 
-Floats = NDArray[np.float64]
-Metric = Callable[[Floats], Floats]
 Interval = tuple[float, float]
+Name = TypeVar("Name", bound=Hashable)
+Between = Callable[[float], None]
 
 MIN_BAR_BLOCK = 288
 PERCENTILES = (2.5, 97.5)
 MIN_DEFINED_SHARE = 0.95
-CELLS_AT_ONCE = 1_000_000
+CELLS_AT_ONCE = 120_000  # counts of a batch stay in the cache
 
 
 def mean_block_length(series: Floats, horizon_bars: int) -> int:
@@ -60,41 +61,60 @@ class Resampling:
         steps = np.arange(self.rows)
         bootstrap = StationaryBootstrap(self.block_bars, steps, seed=self.seed)
         size = max(1, CELLS_AT_ONCE // max(self.rows, 1))
-        batch: list[Floats] = []
+        batch = np.empty((size, self.rows))
+        filled = 0
         for (drawn,), _ in bootstrap.bootstrap(self.draws):
-            batch.append(np.bincount(drawn, minlength=self.rows).astype(float))
-            if len(batch) == size:
-                yield self._by_row(np.stack(batch))
-                batch = []
-        if batch:
-            yield self._by_row(np.stack(batch))
+            batch[filled] = np.bincount(drawn, minlength=self.rows)
+            filled += 1
+            if filled == size:
+                yield self._by_row(batch)
+                batch, filled = np.empty_like(batch), 0
+        if filled:
+            yield self._by_row(batch[:filled])
 
     def _by_row(self, counts: Floats) -> Floats:
         return counts if self.positions is None else counts[:, self.positions]
 
 
-def intervals(metrics: Mapping[str, Metric], plan: Resampling) -> dict[str, Interval | None]:
-    """95 % percentile interval of each metric, all of them on the same draws.
+def no_pause(share: float) -> None:
+    """Nobody asks how far it is."""
 
-    A metric maps weights [b, n] to values [b]. Every draw is computed exactly, rank statistics
-    included: sorting happens once for each batch of draws. None where the metric is undefined in
-    more than 5 % of the draws; the few undefined ones are left out otherwise.
+
+def draw_values(
+    metrics: Mapping[Name, Metric], plan: Resampling, *, between: Between = no_pause
+) -> dict[Name, Floats]:
+    """Values [draws] of each metric, all of them on the same draws.
+
+    A metric maps counts [b, n] to values [b]. Every draw is computed exactly, rank statistics
+    included. `between` is called with the share of draws done after each few of them (after every
+    one from 120 000 rows on) and may raise.
     """
-    parts: dict[str, list[Floats]] = {name: [] for name in metrics}
-    for weights in plan.weights():
+    parts: dict[Name, list[Floats]] = {name: [] for name in metrics}
+    done = 0
+    for counts in plan.weights():
         for name, metric in metrics.items():
-            parts[name].append(metric(weights))
-    return {name: _percentiles(np.concatenate(values)) for name, values in parts.items()}
+            parts[name].append(metric(counts))
+        done += len(counts)
+        between(done / plan.draws)
+    return {name: np.concatenate(values) for name, values in parts.items()}
 
 
 def interval(metric: Metric, plan: Resampling) -> Interval | None:
-    """95 % percentile interval of one metric; see `intervals`."""
-    return intervals({"metric": metric}, plan)["metric"]
+    """95 % percentile interval of one metric; see `interval_of`."""
+    return interval_of(draw_values({"metric": metric}, plan)["metric"])
 
 
-def paired_interval(ours: Metric, theirs: Metric, plan: Resampling) -> Interval | None:
-    """95 % interval of ours − theirs: one index draw for both members, the difference of each draw."""
-    return interval(lambda weights: ours(weights) - theirs(weights), plan)
+def interval_of(values: Floats) -> Interval | None:
+    """95 % percentile interval of the values of the draws.
+
+    None where the metric is undefined in more than 5 % of the draws; the few undefined ones are
+    left out otherwise. Given differences of two members on the same draws it is the paired one.
+    """
+    defined = values[np.isfinite(values)]
+    if len(defined) == 0 or len(defined) < MIN_DEFINED_SHARE * len(values):
+        return None
+    low, high = np.percentile(defined, PERCENTILES)
+    return float(low), float(high)
 
 
 def verdict_word(difference: Interval | None) -> str:
@@ -117,14 +137,6 @@ def auc_interval(
     Rows are bars in time order, free of NaN; the block length follows score·return.
     """
     block = mean_block_length(score * realised_return, horizon_bars)
-    plan = Resampling(len(score), block, draws, seed)
-    found = interval(lambda weights: direction_auc(score, realised_return, weights), plan)
-    return float(direction_auc(score, realised_return)), found
-
-
-def _percentiles(values: Floats) -> Interval | None:
-    defined = values[np.isfinite(values)]
-    if len(defined) == 0 or len(defined) < MIN_DEFINED_SHARE * len(values):
-        return None
-    low, high = np.percentile(defined, PERCENTILES)
-    return float(low), float(high)
+    metric = direction_auc_of(score, realised_return)
+    found = interval(metric, Resampling(len(score), block, draws, seed))
+    return float(metric(np.ones(len(score)))), found

@@ -52,6 +52,10 @@ def as_rung(table):
     return {name: column for name, column in table.items() if name not in (*REALISED, "open_at")}
 
 
+def verdicts_of(ours, rungs):
+    return judge_heads(ours, rungs, scoring())[1]
+
+
 def test_every_metric_of_every_head_has_value_and_interval():
     scores = score_heads(prediction_table(), scoring())
     assert tuple(scores) == HEADS
@@ -192,7 +196,7 @@ def test_rows_of_two_instruments_at_one_time_share_the_draw():
 def test_a_clearly_better_table_beats_the_rung_on_every_head_but_confidence():
     ours = prediction_table(skill=2.0)
     rung = as_rung(prediction_table(skill=0.1, noise_seed=2))
-    verdicts = judge_heads(ours, {"logistic": rung}, scoring())
+    verdicts = verdicts_of(ours, {"logistic": rung})
     words = {head: verdicts[head]["word"] for head in ("action", "regime", "volatility", "risk")}
     assert set(words.values()) == {"beats"}
     assert verdicts["action"]["sentence"].startswith("Better than logistic at ranking")
@@ -201,7 +205,7 @@ def test_a_clearly_better_table_beats_the_rung_on_every_head_but_confidence():
 def test_a_clearly_worse_table_loses():
     ours = prediction_table(skill=0.1)
     rung = as_rung(prediction_table(skill=2.0, noise_seed=2))
-    verdict = judge_heads(ours, {"logistic": rung}, scoring())["volatility"]
+    verdict = verdicts_of(ours, {"logistic": rung})["volatility"]
     assert verdict["word"] == "loses"
     assert verdict["difference"] < 0
     assert verdict["interval"][1] < 0
@@ -209,7 +213,10 @@ def test_a_clearly_worse_table_loses():
 
 def test_the_same_predictions_tie_with_difference_zero():
     ours = prediction_table()
-    verdicts = judge_heads(ours, {"logistic": as_rung(ours)}, scoring())
+    rung = as_rung(ours)
+    del rung["action"]
+    verdicts = verdicts_of(ours, {"logistic": as_rung(ours)})
+    verdicts["confidence"] = verdicts_of(ours, {"logistic": rung})["confidence"]
     for head in HEADS:
         assert verdicts[head]["word"] == "ties"
         assert verdicts[head]["interval"] == [0.0, 0.0]
@@ -220,7 +227,7 @@ def test_the_best_rung_is_named_and_all_are_listed():
     ours = prediction_table(skill=1.0)
     weak = as_rung(prediction_table(skill=0.1, noise_seed=2))
     strong = as_rung(prediction_table(skill=3.0, noise_seed=3))
-    verdicts = judge_heads(ours, {"weak": weak, "strong": strong}, scoring())
+    verdicts = verdicts_of(ours, {"weak": weak, "strong": strong})
     assert verdicts["risk"]["rung"] == "strong"
     assert set(verdicts["risk"]["rungs"]) == {"weak", "strong"}
     assert verdicts["risk"]["rungs"]["weak"]["word"] == "beats"
@@ -229,7 +236,7 @@ def test_the_best_rung_is_named_and_all_are_listed():
 def test_a_rung_is_only_asked_about_the_heads_it_has():
     ours = prediction_table()
     rung = {"volatility": ours["volatility"] * 1.5}
-    verdicts = judge_heads(ours, {"persistence": rung}, scoring())
+    verdicts = verdicts_of(ours, {"persistence": rung})
     assert verdicts["volatility"]["rung"] == "persistence"
     assert verdicts["action"]["word"] == "undecided"
 
@@ -238,15 +245,45 @@ def test_a_confidence_rung_without_action_is_judged_on_our_side_of_the_trade():
     ours = prediction_table()
     paid = np.sign(ours["action"]) * ours["realised_return"] > 0.001
     rung = {"confidence": np.full(1200, paid.mean())}
-    verdict = judge_heads(ours, {"prior": rung}, scoring())["confidence"]
+    verdict = verdicts_of(ours, {"prior": rung})["confidence"]
     assert verdict["theirs"] == pytest.approx(paid.mean() * (1 - paid.mean()))
+
+
+def test_confidence_is_not_compared_with_a_rung_that_trades_otherwise():
+    ours = prediction_table()
+    easier = as_rung(prediction_table(skill=5.0, noise_seed=2))
+    verdict = verdicts_of(ours, {"logistic": easier})["confidence"]
+    assert (verdict["word"], verdict["rung"], verdict["rungs"]) == ("undecided", None, {})
+
+
+def test_beating_the_prior_on_confidence_is_a_brier_skill_above_zero():
+    ours = prediction_table()
+    paid = np.sign(ours["action"]) * ours["realised_return"] > 0.001
+    ours["confidence"] = 0.9 * paid + 0.05
+    scores, verdicts = judge_heads(ours, {"prior": {"confidence": np.full(1200, 0.3)}}, scoring())
+    assert verdicts["confidence"]["word"] == "beats"
+    assert scores["confidence"]["brier_skill"]["interval"][0] > 0
+
+
+def test_scores_beside_rungs_are_the_scores_alone():
+    ours = prediction_table(rows=400)
+    rung = as_rung(prediction_table(rows=400, noise_seed=2))
+    rung["volatility"][:50] = np.nan
+    assert judge_heads(ours, {"logistic": rung}, scoring())[0] == score_heads(ours, scoring())
+
+
+def test_whoever_waits_for_the_verdicts_hears_of_every_head():
+    told = []
+    judge_heads(prediction_table(rows=400), {}, scoring(), between=told.append)
+    assert told == sorted(told)
+    assert {0.0, 0.2, 0.4, 0.6, 0.8, 1.0} <= set(told)
 
 
 def test_verdicts_use_only_rows_that_every_rung_predicted():
     ours = prediction_table()
     rung = as_rung(prediction_table(noise_seed=2))
     rung["volatility"][:100] = np.nan
-    verdict = judge_heads(ours, {"persistence": rung}, scoring())["volatility"]
+    verdict = verdicts_of(ours, {"persistence": rung})["volatility"]
     cut = {name: column[100:] for name, column in ours.items()}
     expected = score_heads(cut, scoring(draws=0))["volatility"]["r2"]["value"]
     assert verdict["ours"] == pytest.approx(expected)
@@ -254,6 +291,6 @@ def test_verdicts_use_only_rows_that_every_rung_predicted():
 
 def test_too_few_rows_leave_the_verdict_undecided():
     ours = prediction_table(rows=150)
-    verdict = judge_heads(ours, {"logistic": as_rung(ours)}, scoring())["action"]
+    verdict = verdicts_of(ours, {"logistic": as_rung(ours)})["action"]
     assert verdict["word"] == "undecided"
     assert "150 test samples" in verdict["sentence"]

@@ -6,10 +6,10 @@ import pytest
 from modeling.evaluation.intervals import (
     Resampling,
     auc_interval,
+    draw_values,
     interval,
-    intervals,
+    interval_of,
     mean_block_length,
-    paired_interval,
     verdict_word,
 )
 from modeling.evaluation.metrics import rank_ic, weighted_mean
@@ -71,14 +71,29 @@ def test_a_paired_difference_of_twins_is_exactly_zero():
     gain = overlapping_returns(400, 5, seed=1)
     score = gain + np.random.default_rng(0).standard_normal(400)
     metric = lambda w: rank_ic(score, gain, w)  # noqa: E731
-    assert paired_interval(metric, metric, Resampling(400, 10, 100, 0)) == (0.0, 0.0)
+    drawn = draw_values({"ours": metric, "theirs": metric}, Resampling(400, 10, 100, 0))
+    assert interval_of(drawn["ours"] - drawn["theirs"]) == (0.0, 0.0)
 
 
 def test_metrics_of_one_call_share_their_draws():
     values = np.random.default_rng(0).standard_normal(200)
     mean = lambda w: weighted_mean(values, w)  # noqa: E731
-    found = intervals({"a": mean, "b": mean}, Resampling(200, 5, 50, 0))
-    assert found["a"] == found["b"]
+    found = draw_values({"a": mean, "b": mean}, Resampling(200, 5, 50, 0))
+    assert np.array_equal(found["a"], found["b"])
+
+
+def test_whoever_waits_is_told_the_share_of_draws_and_may_stop_them():
+    values, told = np.ones(60_000), []
+
+    def stop_at_half(share):
+        told.append(share)
+        if share >= 0.5:
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        mean = lambda w: weighted_mean(values, w)  # noqa: E731
+        draw_values({"mean": mean}, Resampling(60_000, 300, 8, 0), between=stop_at_half)
+    assert told == [0.25, 0.5]
 
 
 def test_a_metric_undefined_in_most_draws_has_no_interval():
