@@ -45,17 +45,9 @@ def catalogue_markdown() -> str:
     return "\n".join([INTRODUCTION, f"## Named sets\n\n{sets}", *tables])
 
 
-def warm_up_text(feature: Feature) -> str:
-    """The warm-up in words, such as `48 bars` or `7 days, at least 287 bars`."""
-    if not feature.warm_up_days:
-        return f"{feature.warm_up} bars"
-    days = f"{feature.warm_up_days} days"
-    return f"{days}, at least {feature.warm_up} bars" if feature.warm_up else days
-
-
 def _row(feature: Feature) -> str:
     formula = feature.formula.replace("|", "\\|")
-    return f"| `{feature.name}` | {formula} | {feature.inputs} | {warm_up_text(feature)} |\n"
+    return f"| `{feature.name}` | {formula} | {feature.inputs} | {feature.warm_up_text} |\n"
 
 
 if __name__ == "__main__":

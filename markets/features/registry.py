@@ -29,6 +29,14 @@ class Feature:
         """Bars at the beginning that are NaN on bars of so many minutes."""
         return max(self.warm_up, self.warm_up_days * (MINUTES_PER_DAY // timeframe_minutes))
 
+    @property
+    def warm_up_text(self) -> str:
+        """The warm-up in words, such as `48 bars` or `7 days, at least 287 bars`."""
+        if not self.warm_up_days:
+            return f"{self.warm_up} bars"
+        days = f"{self.warm_up_days} days"
+        return f"{days}, at least {self.warm_up} bars" if self.warm_up else days
+
 
 Row = tuple[str, str, str, int] | tuple[str, str, str, int, int]
 _ROWS: dict[str, tuple[Row, ...]] = {

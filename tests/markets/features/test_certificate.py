@@ -4,6 +4,7 @@ import json
 import numpy as np
 import pytest
 
+from markets.candles.frame import read_candles
 from markets.features.certificate import (
     altered_after,
     bars_with_all_features,
@@ -56,6 +57,17 @@ def test_every_feature_on_every_scale_passes():
     assert len(report["features"]) == 4 * 67
     assert {entry["bars_tested"] for entry in report["features"]} == {8}
     assert json.loads(json.dumps(report)) == report
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("symbol", ["BTCUSDT", "ASRUSDT"])
+def test_every_feature_passes_on_two_hundred_bars_of_real_candles(data_folder, symbol):
+    start = 16_000 if symbol == "BTCUSDT" else 0  # over the outage
+    whole = read_candles(data_folder / f"binance_{symbol}_5m.parquet", 5)
+    candles = whole.slice(start, start + 9000)
+    report = certify_features(candles, compute_features(candles, ALL, SCALES), bars=200)
+    assert report["passed"], failed(report)
+    assert report["bars_tested"] == 200
 
 
 def test_a_shifted_feature_is_caught():

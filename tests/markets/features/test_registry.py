@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from markets.features.catalogue import HEADINGS, catalogue_markdown, warm_up_text
+from markets.features.catalogue import HEADINGS, catalogue_markdown
 from markets.features.compute import compute_features
 from markets.features.registry import (
     CODE_VERSION,
@@ -135,9 +135,9 @@ def test_the_page_about_features_is_what_the_registry_says():
 
 
 def test_warm_ups_are_told_in_bars_and_days():
-    assert warm_up_text(FEATURES["rsi_42"]) == "600 bars"
-    assert warm_up_text(FEATURES["pivot_dev"]) == "2 days"
-    assert warm_up_text(FEATURES["volume_tod"]) == "7 days, at least 287 bars"
+    assert FEATURES["rsi_42"].warm_up_text == "600 bars"
+    assert FEATURES["pivot_dev"].warm_up_text == "2 days"
+    assert FEATURES["volume_tod"].warm_up_text == "7 days, at least 287 bars"
 
 
 def test_registry_and_table_load_no_heavy_library():
