@@ -25,6 +25,7 @@ from backtests.presets import preset as preset_named
 from backtests.services import create_experiment, estimate, launch_experiment
 from backtests.specs import ExperimentSpec
 from jobs.errors import InvalidIdempotencyKey, JobConflict, QueueFull
+from jobs.views import refused_for_now
 from markets.models import DatasetVersion
 from modeling.models import Experiment, TrainingRun, Trial
 from modeling.network.size import network_size
@@ -122,7 +123,10 @@ def experiment_estimate(request: HttpRequest) -> HttpResponse:
 @require_safe
 def experiment_detail(request: HttpRequest, pk: int) -> HttpResponse:
     """Spec, runs by seed, hold-out and trials of one experiment."""
-    experiment = fetched(request, pk)
+    return experiment_page(request, fetched(request, pk))
+
+
+def experiment_page(request: HttpRequest, experiment: Experiment) -> HttpResponse:
     runs = (
         experiment.runs.select_related("job").prefetch_related("backtests").order_by("seed", "-pk")
     )
@@ -152,7 +156,10 @@ def launched(request: HttpRequest, experiment: Experiment, key: str) -> HttpResp
     """Queue the runs and go to the first; a refusal is said on the experiment's page."""
     try:
         runs = launch_experiment(experiment, user=user_of(request), idempotency_key=key)
-    except (JobConflict, QueueFull) as error:
+    except QueueFull as error:
+        messages.error(request, error.message)
+        return refused_for_now(experiment_page(request, fetched(request, experiment.pk)), error)
+    except JobConflict as error:
         messages.error(request, error.message)
     except InvalidIdempotencyKey as error:
         messages.error(request, str(error))

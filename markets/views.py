@@ -21,7 +21,7 @@ from artifacts.store import FileChanged, QuotaExceeded, verified_path
 from jobs.errors import InvalidIdempotencyKey, JobConflict, QueueFull
 from jobs.models import Job
 from jobs.statuses import JobStatus
-from jobs.views import STOP_POLLING, live_context
+from jobs.views import STOP_POLLING, live_context, refused_for_now
 from markets.chart_answers import chart_answer
 from markets.forms import UploadForm, dress
 from markets.models import Dataset, DatasetVersion, Import
@@ -62,7 +62,7 @@ def dataset_new(request: HttpRequest) -> HttpResponse:
     if request.method != "POST":
         context = {"form": UploadForm(), "key": new_key()}
         return render(request, "markets/dataset_new.html", context)
-    form, status = UploadForm(request.POST, request.FILES), 400
+    form, status, full = UploadForm(request.POST, request.FILES), 400, None
     if form.is_valid() and isinstance(form.spec, ImportSpec):
         try:
             row = launch_import(
@@ -75,7 +75,10 @@ def dataset_new(request: HttpRequest) -> HttpResponse:
         except RefusedUpload as error:
             form.add_error(error.field if error.field in form.fields else None, error.message)
             status = error.status
-        except (JobConflict, InvalidIdempotencyKey, QueueFull) as error:
+        except QueueFull as error:
+            form.add_error(None, error.message)
+            full = error
+        except (JobConflict, InvalidIdempotencyKey) as error:
             form.add_error(None, str(error))
             status = 409
         except QuotaExceeded as error:
@@ -92,7 +95,8 @@ def dataset_new(request: HttpRequest) -> HttpResponse:
             return redirect("markets:import_detail", row.pk)
     dress(form)
     context = {"form": form, "key": new_key()}
-    return render(request, "markets/dataset_new.html", context, status=status)
+    page = render(request, "markets/dataset_new.html", context, status=status)
+    return refused_for_now(page, full) if full else page
 
 
 @require_POST

@@ -14,7 +14,7 @@ from artifacts.store import FileChanged, verified_path
 from jobs.errors import JobConflict, QueueFull
 from jobs.models import Job
 from jobs.statuses import JobStatus
-from jobs.views import STOP_POLLING, live_context, log_lines
+from jobs.views import STOP_POLLING, live_context, log_lines, refused_for_now
 from markets.chart_answers import chart_answer
 from markets.models import DatasetVersion
 from markets.reading import CandleRange, InvalidRange
@@ -44,7 +44,10 @@ def run_list(request: HttpRequest) -> HttpResponse:
 
 @require_safe
 def run_detail(request: HttpRequest, pk: int) -> HttpResponse:
-    run = fetched(request, pk)
+    return run_page(request, fetched(request, pk))
+
+
+def run_page(request: HttpRequest, run: TrainingRun) -> HttpResponse:
     sets = run.prediction_sets.all()
     context = {
         **run_context(run),
@@ -101,7 +104,10 @@ def run_resume(request: HttpRequest, pk: int) -> HttpResponse:
     try:
         resume_run(run, user=user_of(request))
         messages.success(request, "The run goes on from its last checkpoint.")
-    except (JobConflict, QueueFull) as error:
+    except QueueFull as error:
+        messages.error(request, error.message)
+        return refused_for_now(run_page(request, run), error)
+    except JobConflict as error:
         messages.error(request, error.message)
     return redirect("modeling:run_detail", run.pk)
 

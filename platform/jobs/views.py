@@ -13,7 +13,7 @@ from django.views.decorators.http import conditional_page, require_POST, require
 from accounts import audit
 from accounts.editing import listing, require_editor_of, user_of
 from jobs.models import Job
-from jobs.services import JobConflict, request_cancel
+from jobs.services import JobConflict, QueueFull, request_cancel
 
 LOG_LINES = 1000
 # htmx stops polling on this status and still swaps the answer.
@@ -87,6 +87,13 @@ def job_cancel(request: HttpRequest, pk: str) -> HttpResponse:
 
 def fetched(request: HttpRequest, pk: str) -> Job:
     return get_object_or_404(Job.objects.visible_to(request.user).for_list(), pk=pk)
+
+
+def refused_for_now(page: HttpResponse, error: QueueFull) -> HttpResponse:
+    """The page that says why nothing was started, as 429 with the time to wait."""
+    page.status_code = 429
+    page["Retry-After"] = str(error.retry_after_s)
+    return page
 
 
 def live_context(job: Job) -> dict[str, Any]:

@@ -175,8 +175,17 @@ def test_a_full_queue_is_said_on_the_page(client, version, settings):
     settings.JOBS_QUEUED_TRAININGS = 1
     client.post("/experiments/new/", body(version, action="launch"))
     address = f"/experiments/{Experiment.objects.get().pk}/launch/"
-    page = client.post(address, {"key": "two"}, follow=True).content.decode()
-    assert "the limit is 1" in page
+    answer = client.post(address, {"key": "two"})
+    assert (answer.status_code, answer.headers["Retry-After"]) == (429, "60")
+    assert "the limit is 1" in answer.content.decode()
+    assert TrainingRun.objects.count() == 1
+
+
+def test_a_full_queue_keeps_the_experiment_that_was_to_be_launched(client, version, settings):
+    settings.JOBS_QUEUED_TRAININGS = 0
+    answer = client.post("/experiments/new/", body(version, action="launch"))
+    assert (answer.status_code, answer.headers["Retry-After"]) == (429, "60")
+    assert f"/experiments/{Experiment.objects.get().pk}/launch/" in answer.content.decode()
 
 
 def test_a_hostile_name_is_shown_as_text(client, version):

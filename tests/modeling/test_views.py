@@ -127,6 +127,15 @@ def test_resume_queues_a_new_job(client, experiment):
     assert Job.objects.filter(resumed_from=run.job_id, status=JobStatus.QUEUED).exists()
 
 
+def test_resume_into_a_full_queue_says_so_and_when_to_come_back(client, experiment, settings):
+    settings.JOBS_QUEUED_TRAININGS = 0
+    run = factories.make_run(experiment, status=JobStatus.CANCELLED)
+    answer = client.post(f"/runs/{run.pk}/resume/")
+    assert (answer.status_code, answer.headers["Retry-After"]) == (429, "60")
+    assert "the limit is 0" in answer.content.decode()
+    assert not Job.objects.filter(resumed_from=run.job_id).exists()
+
+
 def test_resume_of_a_finished_run_says_why_not(client, run):
     page = client.post(f"/runs/{run.pk}/resume/", follow=True).content.decode()
     assert "already ended" in page
