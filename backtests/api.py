@@ -21,7 +21,7 @@ from accounts.rest import (
 )
 from backtests.models import Backtest
 from backtests.presets import preset
-from backtests.reading import equity_points, trade_count, trade_rows, trades_csv
+from backtests.reading import equity_points, report_json, trade_count, trade_rows, trades_csv
 from backtests.services import (
     create_experiment,
     estimate,
@@ -429,23 +429,5 @@ class BacktestReport(FinishedBacktest):
     """report.json: all figures under `numbers`, equal for equal runs."""
 
     @extend_schema(responses=OpenApiTypes.OBJECT)
-    def get(self, request: MemberRequest, pk: int) -> Response:
-        row = self.finished(pk)
-        run = row.run
-        return Response(
-            {
-                "id": row.pk,
-                "name": row.name,
-                **row.report,
-                "run": {
-                    "id": run.pk,
-                    "seed": run.seed,
-                    "weights_sha256": run.weights_sha256,
-                    "predictions_sha256": run.predictions_sha256,
-                    "data_sha256": run.data_sha256,
-                    "code_version": run.code_version,
-                },
-                "spec": row.spec.to_json(),
-                "spec_sha256": row.spec_sha256,
-            }
-        )
+    def get(self, request: MemberRequest, pk: int) -> HttpResponse:
+        return HttpResponse(report_json(self.finished(pk)), content_type="application/json")

@@ -1,9 +1,10 @@
-"""Equity and trades of a finished backtest for pages and the API; nothing here needs pandas."""
+"""Equity, trades and report of a finished backtest for pages and the API; nothing needs pandas."""
 
 from __future__ import annotations
 
 import csv
 import io
+import json
 import math
 from typing import Any
 
@@ -11,12 +12,14 @@ import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from artifacts.models import StoredFile
 from artifacts.store import local_path
 from backtests.charts import thinned
 from backtests.models import Backtest
 from markets.reading import iso_times
 
 Columns = dict[str, NDArray[Any]]
+Json = dict[str, Any]  # Any: plain JSON
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 TIMES = ("entry_time", "exit_time")
 
@@ -37,34 +40,70 @@ def equity_points(row: Backtest, most: int) -> dict[str, list[Any]]:
     return points
 
 
-def trade_rows(row: Backtest, start: int = 0, stop: int | None = None) -> list[dict[str, Any]]:
-    """Trades in order of entry as plain JSON; an open trade has no exit time."""
+def trade_rows(
+    row: Backtest, start: int = 0, stop: int | None = None, *, sort: str = "number"
+) -> list[Json]:
+    """Trades as plain JSON with their number in order of entry; an open trade has no exit time.
+
+    `sort` is a column, with a minus for the largest first; `start` and `stop` count in that order.
+    """
     columns = _columns(row.trades)
-    count = len(columns["side"])
-    chosen = range(count)[start:stop]
-    rows = [{name: _plain(values[place]) for name, values in columns.items()} for place in chosen]
-    for place, trade in zip(chosen, rows, strict=True):
-        for name in TIMES:
-            trade[name] = iso_times([columns[name][place]])[0]
-        trade["number"] = place + 1
-        if trade["is_open"]:
-            trade["exit_time"] = None
-    return rows
+    columns = {"number": np.arange(1, len(columns["side"]) + 1), **columns}
+    order = np.argsort(_ascending(columns[sort.removeprefix("-")], sort), kind="stable")
+    chosen = {name: values[order[start:stop]] for name, values in columns.items()}
+    cells = {name: [_plain(value) for value in values] for name, values in chosen.items()}
+    cells |= {name: iso_times(chosen[name]) for name in TIMES}
+    cells["exit_time"] = [
+        None if is_open else time
+        for is_open, time in zip(cells["is_open"], cells["exit_time"], strict=True)
+    ]
+    return [dict(zip(cells, values, strict=True)) for values in zip(*cells.values(), strict=True)]
+
+
+def _ascending(values: NDArray[Any], sort: str) -> NDArray[Any]:
+    return -values if sort.startswith("-") else values
 
 
 def trade_count(row: Backtest) -> int:
-    return int(pq.read_metadata(local_path(row.trades)).num_rows)  # type: ignore[arg-type]  # finished
+    if row.trades is None:
+        return 0
+    return int(pq.read_metadata(local_path(row.trades)).num_rows)
 
 
 def trades_csv(row: Backtest) -> str:
-    """All trades as CSV."""
-    rows = trade_rows(row)
+    """All trades as CSV: the file of the page and of the API."""
+    names = ["number", *pq.read_schema(local_path(_finished(row.trades))).names]
     text = io.StringIO()
-    names = ["number", *(name for name in _columns(row.trades))]
-    writer = csv.DictWriter(text, names, extrasaction="ignore", lineterminator="\n")
+    writer = csv.DictWriter(text, names, lineterminator="\n")
     writer.writeheader()
-    writer.writerows({name: _harmless(value) for name, value in row.items()} for row in rows)
+    for trade in trade_rows(row):
+        writer.writerow({name: _harmless(value) for name, value in trade.items()})
     return text.getvalue()
+
+
+def report_json(row: Backtest) -> str:
+    """report.json of the page and of the API: the stored report, and what it was made of.
+
+    Everything that equal runs share stands under `numbers`; ids and times stand outside of it.
+    """
+    run, version = row.run, row.version
+    document = {
+        "id": row.pk,
+        "name": row.name,
+        "dataset": {"id": version.dataset_id, "version": version.number, "sha256": version.sha256},
+        "run": {
+            "id": run.pk,
+            "seed": run.seed,
+            "weights_sha256": run.weights_sha256,
+            "predictions_sha256": run.predictions_sha256,
+            "data_sha256": run.data_sha256,
+            "code_version": run.code_version,
+        },
+        "spec": row.spec.to_json(),
+        "spec_sha256": row.spec_sha256,
+        **row.report,
+    }
+    return json.dumps(document, ensure_ascii=False, allow_nan=False)
 
 
 def _harmless(value: Any) -> Any:  # Any: a cell
@@ -74,8 +113,14 @@ def _harmless(value: Any) -> Any:  # Any: a cell
     return value
 
 
-def _columns(stored: Any) -> Columns:  # Any: a StoredFile or None
-    table = pq.read_table(local_path(stored))
+def _finished(stored: StoredFile | None) -> StoredFile:
+    if stored is None:
+        raise FileNotFoundError("the backtest has no such file yet")
+    return stored
+
+
+def _columns(stored: StoredFile | None) -> Columns:
+    table = pq.read_table(local_path(_finished(stored)))
     return {name: table[name].to_numpy() for name in table.column_names}
 
 

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Iterator
-from datetime import datetime, timezone
+from datetime import datetime
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
+from django.core.paginator import Page, Paginator
 
-from artifacts.models import StoredFile
-from artifacts.store import local_path
+from accounts.editing import PER_PAGE
 from backtests.measures import HEADLINE, MEASURES, NOTHING_TO_DEFLATE, REASONS
 from backtests.models import Backtest
+from backtests.reading import equity_columns, trade_count, trade_rows
 from markets.charts import Figure
 from markets.reading import CandleRange
 from modeling.measures import rung_label
@@ -23,22 +21,6 @@ MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", 
 # The darkest shade of the month table stands for this return, in percent of the colour.
 DEEPEST_SHADE, DEEPEST_RETURN = 45, 0.10
 RUNG_KEYS = ("total_return", "sharpe", "max_drawdown", "trades", "exposure", "turnover")
-TRADE_COLUMNS = (
-    "side",
-    "entry_time",
-    "entry_price",
-    "exit_time",
-    "exit_price",
-    "quantity",
-    "pnl",
-    "return",
-    "fees",
-    "bars_held",
-    "reason",
-    "ambiguous",
-    "adverse",
-    "favourable",
-)
 
 
 def verdict_words(report: Json) -> Json:
@@ -128,7 +110,7 @@ def equity_chart(row: Backtest, span: CandleRange) -> Figure:
     """Equity, benchmark and band within a span."""
     from backtests.charts import equity_figure
 
-    columns = _within(_columns(row.equity), span)
+    columns = _within(equity_columns(row), span)
     band = None
     if "equity_min" in columns:
         band = (columns["equity_min"], columns["equity_max"])
@@ -139,7 +121,7 @@ def drawdown_chart(row: Backtest) -> Figure:
     """Of the whole track: a part of it would not know its earlier peak."""
     from backtests.charts import drawdown_figure
 
-    columns = _columns(row.equity)
+    columns = equity_columns(row)
     times, capital = columns["time"], row.spec.capital
     bar_ns = int(np.diff(times).min()) if len(times) > 1 else 1
     return drawdown_figure(
@@ -149,59 +131,16 @@ def drawdown_chart(row: Backtest) -> Figure:
     )
 
 
-def trade_rows(row: Backtest) -> list[Json]:
-    """Every trade with its times as instants; one that is open at the end has no exit."""
-    columns = _columns(row.trades)
-    names = [*TRADE_COLUMNS, "is_open"]
-    rows = []
-    for values in zip(*(columns[name].tolist() for name in names), strict=True):
-        trade = dict(zip(names, values, strict=True))
-        trade["entry_at"] = _instant(trade["entry_time"])
-        trade["exit_at"] = None if trade["is_open"] else _instant(trade["exit_time"])
-        rows.append(trade)
-    return rows
-
-
-class Echo:
-    """A file that hands back what is written to it, line by line."""
-
-    def write(self, text: str) -> str:
-        """The text itself."""
-        return text
-
-
-def trades_csv(row: Backtest) -> Iterator[str]:
-    """The trade table as CSV; times are ISO 8601 in UTC."""
-    writer = csv.writer(Echo())
-    yield writer.writerow(TRADE_COLUMNS)
-    for trade in trade_rows(row):
-        trade["entry_time"] = f"{trade['entry_at']:%Y-%m-%dT%H:%M:%SZ}"
-        trade["exit_time"] = f"{trade['exit_at']:%Y-%m-%dT%H:%M:%SZ}" if trade["exit_at"] else ""
-        yield writer.writerow([trade[name] for name in TRADE_COLUMNS])
-
-
-def report_json(row: Backtest) -> Json:
-    """The report as a document: `numbers` as stored, ids and times outside of it."""
-    return {
-        "id": row.pk,
-        "name": row.name,
-        "run": row.run_id,
-        "dataset": row.version.dataset_id,
-        "version": row.version.number,
-        "data_sha256": row.version.sha256,
-        "spec": row.spec.to_json(),
-        "spec_sha256": row.spec_sha256,
-        "seed": row.run.seed,
-        "code_version": row.run.code_version,
-        **row.report,
-    }
-
-
-def _columns(stored: StoredFile | None) -> dict[str, Any]:  # Any: arrays of several types
-    if stored is None:
-        raise FileNotFoundError("the backtest has no such file")
-    table = pq.read_table(local_path(stored))
-    return {name: table[name].to_numpy() for name in table.column_names}
+def trade_page(row: Backtest, number: str, sort: str) -> Page[Json]:
+    """One page of the trades with their times as instants. Raises InvalidPage."""
+    pages: Paginator[Any] = Paginator(range(trade_count(row)), PER_PAGE)  # Any: places, then rows
+    page = pages.page(number)
+    start = max(0, page.start_index() - 1)
+    rows = trade_rows(row, start, page.end_index(), sort=sort) if row.trades else []
+    for trade in rows:
+        trade["entry_at"] = datetime.fromisoformat(trade["entry_time"])
+        trade["exit_at"] = trade["exit_time"] and datetime.fromisoformat(trade["exit_time"])
+    return Page(rows, page.number, pages)
 
 
 def _within(columns: dict[str, Any], span: CandleRange) -> dict[str, Any]:
@@ -215,7 +154,3 @@ def _within(columns: dict[str, Any], span: CandleRange) -> dict[str, Any]:
 
 def _ns(instant: datetime) -> int:
     return round(instant.timestamp() * 1e6) * 1000
-
-
-def _instant(time_ns: int) -> datetime:
-    return datetime.fromtimestamp(time_ns / 1e9, timezone.utc)

@@ -3,15 +3,16 @@ from __future__ import annotations
 from typing import Any
 
 from django.core.exceptions import BadRequest
-from django.core.paginator import InvalidPage, Paginator
+from django.core.paginator import InvalidPage, Page
 from django.db.models import Q
-from django.http import Http404, HttpRequest, HttpResponse, JsonResponse, StreamingHttpResponse
+from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, render
 from django.views.decorators.http import conditional_page, require_safe
 
-from accounts.editing import PER_PAGE, listing
+from accounts.editing import listing
 from backtests import report_page
 from backtests.models import Backtest
+from backtests.reading import report_json, trades_csv
 from jobs.models import Job
 from jobs.statuses import JobStatus
 from jobs.views import STOP_POLLING, live_context
@@ -80,24 +81,24 @@ def backtest_chart(request: HttpRequest, pk: int, kind: str) -> HttpResponse:
 
 
 @require_safe
-def trades_file(request: HttpRequest, pk: int) -> StreamingHttpResponse:
+def trades_file(request: HttpRequest, pk: int) -> HttpResponse:
     row = fetched(request, pk)
     if row.trades is None:
         raise Http404("this backtest has no trades yet")
-    response = StreamingHttpResponse(
-        report_page.trades_csv(row), content_type="text/csv; charset=utf-8"
-    )
-    response["Content-Disposition"] = f'attachment; filename="trades-{row.pk}.csv"'
-    return response
+    return sent(trades_csv(row), "text/csv; charset=utf-8", f"trades-{row.pk}.csv")
 
 
 @require_safe
-def report_file(request: HttpRequest, pk: int) -> JsonResponse:
+def report_file(request: HttpRequest, pk: int) -> HttpResponse:
     row = fetched(request, pk)
     if not row.report:
         raise Http404("this backtest has no report yet")
-    response = JsonResponse(report_page.report_json(row), json_dumps_params={"allow_nan": False})
-    response["Content-Disposition"] = f'attachment; filename="report-{row.pk}.json"'
+    return sent(report_json(row), "application/json", f"report-{row.pk}.json")
+
+
+def sent(text: str, content_type: str, name: str) -> HttpResponse:
+    response = HttpResponse(text, content_type=content_type)
+    response["Content-Disposition"] = f'attachment; filename="{name}"'
     return response
 
 
@@ -139,11 +140,8 @@ def trade_sort(request: HttpRequest) -> str:
     return wanted
 
 
-def trades_page(row: Backtest, request: HttpRequest) -> Any:  # Any: a page of plain rows
-    rows = report_page.trade_rows(row) if row.trades else []
-    wanted = trade_sort(request)
-    rows.sort(key=lambda trade: trade[wanted.removeprefix("-")], reverse=wanted.startswith("-"))
+def trades_page(row: Backtest, request: HttpRequest) -> Page[dict[str, Any]]:
     try:
-        return Paginator(rows, PER_PAGE).page(request.GET.get("page", 1))
+        return report_page.trade_page(row, request.GET.get("page", "1"), trade_sort(request))
     except InvalidPage:
         raise Http404("there is no such page") from None

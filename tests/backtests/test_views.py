@@ -1,10 +1,14 @@
 import csv
 import io
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+from artifacts.store import local_path
 from jobs.statuses import JobStatus
 from tests import factories
+from tests.api import bearer
 
 pytestmark = pytest.mark.django_db
 
@@ -111,7 +115,7 @@ def test_the_drawdown_chart_begins_at_zero(client, backtest):
 
 
 def test_the_trade_file_has_the_trades_of_the_page(client, backtest):
-    text = b"".join(client.get(f"/backtests/{backtest.pk}/trades.csv").streaming_content).decode()
+    text = client.get(f"/backtests/{backtest.pk}/trades.csv").content.decode()
     rows = list(csv.DictReader(io.StringIO(text)))
     page = client.get(f"/backtests/{backtest.pk}/").content.decode()
     assert f"{len(rows)} trades" in page
@@ -128,7 +132,45 @@ def test_trades_can_be_sorted(client, backtest):
 def test_report_json_keeps_every_figure_under_numbers(client, backtest):
     document = client.get(f"/backtests/{backtest.pk}/report.json").json()
     assert document["numbers"] == backtest.report["numbers"]
-    assert document["data_sha256"] == backtest.version.sha256
+    assert document["dataset"]["sha256"] == backtest.version.sha256
+
+
+@pytest.mark.parametrize("name", ["trades.csv", "report.json"])
+def test_a_file_of_the_page_is_that_of_the_api_byte_for_byte(client, alice, backtest, name):
+    of_page = client.get(f"/backtests/{backtest.pk}/{name}")
+    of_api = bearer(alice).get(f"/api/backtests/{backtest.pk}/{name}")
+    assert of_page.content == of_api.content != b""
+    assert of_page["Content-Type"] == of_api["Content-Type"]
+
+
+def test_trades_go_on_over_the_page_in_the_order_asked_for(client, backtest):
+    table = pq.read_table(local_path(backtest.trades)).to_pydict()
+    backtest.trades = factories.make_stored(
+        backtest.workspace,
+        lambda path: pq.write_table(
+            pa.table({name: values * 2 for name, values in table.items()}), path
+        ),
+    )
+    backtest.save()
+    count = 2 * len(table["return"])
+    pages = [
+        client.get(f"/backtests/{backtest.pk}/?sort=-return&page={number}").context["trades"]
+        for number in range(1, -(-count // 50) + 1)
+    ]
+    shown = [trade for page in pages for trade in page]
+    assert [trade["return"] for trade in shown] == sorted(table["return"] * 2, reverse=True)
+    assert sorted(trade["number"] for trade in shown) == list(range(1, count + 1))
+    assert client.get(f"/backtests/{backtest.pk}/?page={len(pages) + 1}").status_code == 404
+
+
+def test_a_report_without_a_trade_says_so(client, backtest):
+    none = pq.read_table(local_path(backtest.trades)).slice(0, 0)
+    backtest.trades = factories.make_stored(
+        backtest.workspace, lambda path: pq.write_table(none, path)
+    )
+    backtest.save()
+    assert "No trade: the score" in client.get(f"/backtests/{backtest.pk}/").content.decode()
+    assert client.get(f"/backtests/{backtest.pk}/trades.csv").content.count(b"\n") == 1
 
 
 def test_a_queued_backtest_shows_its_live_box_and_no_report(client, run):
