@@ -32,6 +32,11 @@ from markets.candles.report import utc_text
 
 FEWEST_DAYS = 30
 FEW_TRADES = 100
+BOTH_TOUCHED = {
+    "stop_first": "The stop is taken to have come first; the band holds the other reading.",
+    "target_first": "The target is taken to have come first, the kinder reading, also in the headline; "
+    "the band holds the other.",
+}
 WITHHELD = (
     "These scores are too good to be taken for skill. The verdict stays withheld. "
     "Find the leak, then run again."
@@ -231,7 +236,7 @@ def _assumptions(row: Backtest, judged: Judged) -> list[dict[str, Any]]:
         ("Stop and take-profit", _risk_words(spec), ""),
         (
             "Stop and target in one bar",
-            spec.fills.both_touched.replace("_", " "),
+            BOTH_TOUCHED[spec.fills.both_touched],
             "" if spec.fills.both_touched == "stop_first" else "parity",
         ),
         (

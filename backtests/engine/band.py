@@ -18,9 +18,11 @@ from markets.candles.frame import Candles
 class Band:
     """A run and the range its equity spans when ambiguous bars are read the other way.
 
-    `headline` follows the spec, `twin` takes the other of stop and target first; `lowest` and
-    `highest` (float64 [N]) bound the two equities per bar. Without an ambiguous bar the three are
-    None. `ambiguous_share` is ambiguous trades over all trades of the headline, 0 without trades.
+    `headline` follows the spec: stop first by default, and target first only where the spec asks for
+    that parity option, which would else change nothing. `twin` takes the other of the two; `lowest`
+    and `highest` (float64 [N]) bound the two equities per bar, so the band is the same either way.
+    Without an ambiguous bar the three are None. `ambiguous_share` is ambiguous trades over all trades
+    of the headline, 0 without trades.
     """
 
     headline: Simulation

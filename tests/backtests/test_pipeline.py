@@ -159,3 +159,20 @@ def test_a_span_wider_than_the_predictions_is_refused_with_the_dates(run, end, h
     assert refused.value.code == "invalid_spec"
     for words in (f"backtest.span.{end}", *(f"{at:%Y-%m-%d %H:%M}" for at in (wider, first, last))):
         assert words in refused.value.message
+
+
+def test_target_first_moves_the_headline_inside_the_same_band_and_stands_in_bold(client, run):
+    found = {}
+    for order in ("stop_first", "target_first"):
+        risk = {"stop_pct": 0.002, "take_profit_pct": 0.002}
+        spec = BacktestSpec.parse({"risk": risk, "fills": {"both_touched": order}})
+        found[order] = finished(run, spec)
+    first, kinder = (found[order].report["numbers"] for order in found)
+    assert first["ambiguous_bars"] and kinder["ambiguous_bars"]
+    assert first["final_equity_range"] == kinder["final_equity_range"]
+    ends = [10_000 * (1 + numbers["total_return"]) for numbers in (first, kinder)]
+    assert ends == pytest.approx(first["final_equity_range"])
+    words = assumption(found["target_first"], "Stop and target in one bar")["value"]
+    assert f"<strong>{words}</strong>" in pages(client, found["target_first"])[0]
+    words = assumption(found["stop_first"], "Stop and target in one bar")["value"]
+    assert f"<strong>{words}</strong>" not in pages(client, found["stop_first"])[0]
