@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import logging
-import shutil
+import math
 import threading
 import time
 import uuid
 from dataclasses import dataclass, field
 from datetime import timedelta
-from pathlib import Path
 
 from django.conf import settings
 from django.db import Error, connection, transaction
 from django.db.models import Exists, OuterRef, Q, Sum
 from django.db.models.functions import Now
 
+from jobs.cleaning import clean
 from jobs.events import record
 from jobs.exits import Exit
 from jobs.models import Job, JobAttempt, Worker
@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 PUBLISH_AGAIN_S = 30
 CANCEL_LIMIT_S = 45
 WORKER_KEPT = timedelta(hours=1)
-SCRATCH_KEPT_S = 24 * 3600
+CLEAN_EVERY_S = 600
 MIN_PUBLISHED = 4
 
 
@@ -44,7 +44,7 @@ class Reconciled:
     skipped: bool = False
 
 
-def reconcile() -> Reconciled:
+def reconcile(*, cleaning: bool = True) -> Reconciled:
     """One round. A second reconciler at the same moment skips its round."""
     done = Reconciled()
     with transaction.atomic():
@@ -56,17 +56,22 @@ def reconcile() -> Reconciled:
         due = _due_for_publishing()
     # After the commit: the broker may be slow, and no lock may wait for it.
     done.published = [job_id for job_id in due if publish(job_id)]
-    done.deleted_files = _delete_old_scratch()
+    if cleaning:
+        done.deleted_files = clean()
     return done
 
 
 def reconcile_forever() -> None:
     """The loop of the beat process; a database that is away is tried again at the next round."""
     pause = threading.Event()
+    cleaned_at = -math.inf
     while True:
         try:
             beat_seen()
-            done = reconcile()
+            # Cleaning looks at every stored file, so it has a slower rhythm of its own.
+            is_due = time.monotonic() - cleaned_at >= CLEAN_EVERY_S
+            cleaned_at = time.monotonic() if is_due else cleaned_at
+            done = reconcile(cleaning=is_due)
             if done.lost or done.cancelled:
                 logger.warning("reconciled: %s", done)
         except Error as error:
@@ -123,16 +128,3 @@ def _due_for_publishing() -> list[uuid.UUID]:
 
 def _forget_workers() -> int:
     return Worker.objects.filter(seen_at__lt=Now() - WORKER_KEPT).delete()[0]
-
-
-def _delete_old_scratch() -> int:
-    folder = Path(settings.STATE) / "scratch"
-    if not folder.is_dir():
-        return 0
-    before = time.time() - SCRATCH_KEPT_S  # files carry the clock of this machine
-    deleted = 0
-    for path in folder.iterdir():
-        if path.lstat().st_mtime < before:
-            shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(True)
-            deleted += 1
-    return deleted
