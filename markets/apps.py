@@ -3,3 +3,9 @@ from django.apps import AppConfig
 
 class MarketsConfig(AppConfig):
     name = "markets"
+
+    def ready(self) -> None:
+        from jobs.cleaning import register_cleaner
+        from markets.services import forget_old_uploads
+
+        register_cleaner(forget_old_uploads)

@@ -1,23 +1,27 @@
 from __future__ import annotations
 
 import hashlib
+from datetime import timedelta
 from pathlib import Path
 
 from django.conf import settings
 from django.core.files.uploadedfile import UploadedFile
 from django.db import transaction
+from django.db.models.functions import Now
 
 from accounts.models import User, Workspace
-from artifacts.store import scratch_folder, store_file
+from artifacts.store import delete_file, scratch_folder, store_file
 from jobs.idempotency import replay
 from jobs.models import Job
 from jobs.services import enqueue
-from jobs.statuses import JobKind, Queue
+from jobs.statuses import TERMINAL, JobKind, Queue
 from markets.models import Import, Source
 from markets.sources.formats import RefusedFile, display_name, sniff
 from markets.specs import ImportSpec
 
 SNIFFED_BYTES = 64 * 1024
+UPLOAD_KEPT_HOURS = 24
+FORGOTTEN_AT_ONCE = 100
 DEMO_SYMBOL = "SYN/USDT"
 
 
@@ -81,6 +85,22 @@ def launch_demo(*, workspace: Workspace, user: User, idempotency_key: str = "") 
         source=Source.SYNTHETIC,
         sent_name="Synthetic market",
     )
+
+
+@transaction.atomic
+def forget_old_uploads() -> int:
+    """Delete the uploads of imports that ended without a version more than 24 hours ago."""
+    ended = Import.objects.select_for_update(of=("self",), skip_locked=True).filter(
+        job__status__in=TERMINAL,
+        job__ended_at__lt=Now() - timedelta(hours=UPLOAD_KEPT_HOURS),
+        upload__isnull=False,
+    )
+    ended = ended.select_related("upload")
+    uploads = [row.upload for row in ended.order_by("pk")[:FORGOTTEN_AT_ONCE]]
+    for upload in uploads:
+        if upload is not None:
+            delete_file(upload)
+    return len(uploads)
 
 
 def _queued(workspace: Workspace, user: User, key: str, request_sha256: str) -> Job:
