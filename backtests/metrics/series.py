@@ -15,6 +15,8 @@ Array = NDArray[np.float64]
 
 DAY_NS = 86_400_000_000_000
 SMALLEST_SHARE = 1e-12
+# Half a basis point: a shallower fall reads as 0.00 % and is no news.
+SHALLOWEST = 0.5e-4
 
 
 @dataclass(frozen=True)
@@ -68,11 +70,6 @@ def daily_log_returns(simulation: Simulation) -> Array:
     return np.diff(np.log(np.maximum(daily_values(simulation), floor)))
 
 
-def underwater(simulation: Simulation) -> Array:
-    """The drawdown at each close, [N], the capital counting as the first peak."""
-    return drawdowns(values_with_capital(simulation))[1:]
-
-
 def monthly_returns(simulation: Simulation) -> list[Month]:
     """Net return of each UTC month with bars, in order; a bar belongs to the month of its open."""
     months = simulation.time.astype("datetime64[ns]").astype("datetime64[M]").astype(np.int64)
@@ -93,7 +90,10 @@ def yearly_returns(months: list[Month]) -> dict[int, float]:
 
 
 def worst_drawdowns(simulation: Simulation, count: int = 5) -> list[Drawdown]:
-    """The `count` deepest stretches below a peak, deepest first; the earlier one on a tie."""
+    """The `count` deepest stretches below a peak, deepest first; the earlier one on a tie.
+
+    A stretch of less than half a basis point is left out.
+    """
     values, instants = values_with_capital(simulation), instants_with_start(simulation)
     below = drawdowns(values)
     at_peak = np.append(np.flatnonzero(below == 0), len(values))
@@ -102,6 +102,8 @@ def worst_drawdowns(simulation: Simulation, count: int = 5) -> list[Drawdown]:
         if end - peak < 2:
             continue
         trough = peak + int(np.argmin(below[peak:end]))
+        if below[trough] > -SHALLOWEST:
+            continue
         recovered = int(instants[end]) if end < len(values) else None
         found.append(
             Drawdown(float(below[trough]), int(instants[peak]), int(instants[trough]), recovered)

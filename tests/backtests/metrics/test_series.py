@@ -51,11 +51,6 @@ def test_months_compound_to_the_total_return():
     assert series.yearly_returns(months) == {1970: pytest.approx(0.98)}
 
 
-def test_underwater_counts_the_capital_as_a_peak():
-    simulation = held([100, 100, 80, 90, 120], range(5))
-    assert series.underwater(simulation).tolist() == pytest.approx([0, 0, -0.2, -0.1, 0])
-
-
 def test_the_worst_drawdowns_name_peak_trough_and_recovery():
     simulation = held([100, 100, 80, 120, 60, 90], range(6))
     worst, second = series.worst_drawdowns(simulation)
@@ -68,3 +63,8 @@ def test_the_worst_drawdowns_name_peak_trough_and_recovery():
 
 def test_a_rising_account_has_no_drawdown():
     assert series.worst_drawdowns(held([100, 100, 110], range(3))) == []
+
+
+def test_a_fall_below_half_a_basis_point_is_no_drawdown():
+    fallen = series.worst_drawdowns(held([100, 100, 99.996, 101, 100.99, 102], range(6)))
+    assert [stretch.depth for stretch in fallen] == [pytest.approx(-0.01 / 101)]
