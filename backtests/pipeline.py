@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +20,11 @@ from backtests.engine.policy import targets_from_predictions
 from backtests.engine.rules import buy_and_hold, buy_and_hold_spec
 from backtests.engine.simulate import InvalidSpan, simulate
 from backtests.metrics.measures import returns_of
-from backtests.metrics.series import daily_log_returns, daily_values
+from backtests.metrics.series import daily_log_returns, daily_values, instant_of
 from backtests.metrics.summary import summarize
 from backtests.models import Backtest
 from backtests.report import Judged, build_report
+from backtests.robustness.bootstrap import FEWEST_DAYS
 from backtests.robustness.costs import break_even_cost, cost_sensitivity
 from backtests.robustness.sharpe import SharpeShape, shape_of
 from backtests.robustness.verdict import BUY_AND_HOLD, equity_verdict
@@ -98,7 +98,7 @@ def _candles(row: Backtest, table: Table) -> Candles:
 
 def _require_span_within(predicted: Candles, span: SpanSpec) -> None:
     """A wider span would hold bars that nobody predicted."""
-    first, last = _instant(int(predicted.time[0])), _instant(int(predicted.close_time[-1]))
+    first, last = instant_of(int(predicted.time[0])), instant_of(int(predicted.close_time[-1]))
     covered = f"the predictions cover {first:%Y-%m-%d %H:%M} to {last:%Y-%m-%d %H:%M} UTC"
     if span.from_at and span.from_at < first:
         found = f"found {span.from_at:%Y-%m-%d %H:%M} UTC"
@@ -199,9 +199,9 @@ def _trial_count(row: Backtest) -> int:
 
 def _trial_sharpes(row: Backtest, shape: SharpeShape | None) -> list[float]:
     """Daily Sharpe ratios of all trials with at least thirty days, this one included."""
-    known = _other_trials(row).filter(days__gte=30).exclude(daily_sharpe=None)
+    known = _other_trials(row).filter(days__gte=FEWEST_DAYS).exclude(daily_sharpe=None)
     ratios = list(known.order_by("pk").values_list("daily_sharpe", flat=True))
-    return [*ratios, shape.ratio] if shape and shape.periods >= 30 else ratios
+    return [*ratios, shape.ratio] if shape and shape.periods >= FEWEST_DAYS else ratios
 
 
 def _store(row: Backtest, attempt: RunningAttempt, judged: Judged, report: dict[str, Any]) -> None:
@@ -231,8 +231,8 @@ def _summarise(row: Backtest, judged: Judged, report: dict[str, Any]) -> None:
     row.max_drawdown = numbers["max_drawdown"]
     row.trade_count = numbers["trades"]
     row.days = len(judged.daily)
-    row.first_at = _instant(int(simulation.time[0]))
-    row.last_at = _instant(int(simulation.time[-1] + simulation.bar_ns))
+    row.first_at = instant_of(int(simulation.time[0]))
+    row.last_at = instant_of(int(simulation.time[-1] + simulation.bar_ns))
     row.badges = report["badges"]
 
 
@@ -274,7 +274,3 @@ def _write_trades(path: Path, simulation: Simulation) -> None:
     columns["return"] = columns.pop("return_")
     columns["is_open"] = simulation.trades.is_open
     pq.write_table(pa.table(columns), path, compression="zstd")
-
-
-def _instant(time_ns: int) -> datetime:
-    return datetime.fromtimestamp(time_ns / 1e9, timezone.utc)

@@ -16,7 +16,7 @@ from backtests.metrics.series import monthly_returns, worst_drawdowns, yearly_re
 from backtests.metrics.summary import Summary
 from backtests.models import Backtest
 from backtests.models import Verdict as Word
-from backtests.robustness.bootstrap import sharpe_interval
+from backtests.robustness.bootstrap import FEWEST_DAYS, sharpe_interval
 from backtests.robustness.costs import BreakEven, CostRow
 from backtests.robustness.sharpe import (
     SharpeShape,
@@ -30,7 +30,6 @@ from backtests.robustness.verdict import Verdict
 from backtests.specs import SpanSpec
 from markets.candles.report import utc_text
 
-FEWEST_DAYS = 30
 FEW_TRADES = 100
 BOTH_TOUCHED = {
     "stop_first": "The stop is taken to have come first; the band holds the other reading.",
