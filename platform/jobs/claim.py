@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 from django.conf import settings
 from django.db import connection, transaction
-from django.db.models import Exists, Max, OuterRef, Q
+from django.db.models import Exists, OuterRef, Q
 from django.db.models.functions import Coalesce, Now
 
 from jobs.events import record
-from jobs.models import Job, JobAttempt
+from jobs.models import Job, JobAttempt, JobEvent
 from jobs.statuses import EventKind, JobKind, JobStatus
 from jobs.transitions import move
 
@@ -56,19 +56,27 @@ def claim(job_id: uuid.UUID, claimant: Claimant) -> Lease | None:
         logger.warning("unknown job", extra={"job_id": job_id})
         return None
     lock_workspace(job.workspace_id)
+    last = JobAttempt.objects.filter(job=job).order_by("-number").first()
     if not _win(job):
-        record(job_id, EventKind.NOT_CLAIMABLE, worker=str(claimant.worker))
+        _note_refusal(job, last, claimant)
         return None
-    last = JobAttempt.objects.filter(job=job).aggregate(number=Max("number"))["number"]
     attempt = JobAttempt.objects.create(
         job=job,
-        number=(last or 0) + 1,
+        number=last.number + 1 if last else 1,
         worker=claimant.worker,
         host=claimant.host,
         pid=claimant.pid,
     )
     record(job_id, EventKind.CLAIMED, attempt_id=attempt.pk, host=claimant.host, pid=claimant.pid)
     return Lease(job_id, attempt.pk, attempt.lease_token, attempt.number)
+
+
+def _note_refusal(job: Job, last: JobAttempt | None, claimant: Claimant) -> None:
+    """One event for each attempt, however often its message is delivered again."""
+    told = JobEvent.objects.filter(job=job, kind=EventKind.NOT_CLAIMABLE, attempt=last)
+    if not told.exists():
+        attempt_id = last.pk if last else None
+        record(job.pk, EventKind.NOT_CLAIMABLE, attempt_id=attempt_id, worker=str(claimant.worker))
 
 
 def _win(job: Job) -> bool:

@@ -36,7 +36,30 @@ def test_one_message_ten_times_gives_one_attempt(make_job, claimant):
 
     assert [lease is not None for lease in leases] == [True] + [False] * 9
     assert job.attempts.count() == 1
-    assert job.events.filter(kind=EventKind.NOT_CLAIMABLE).count() == 9
+    assert _refusals(job) == [job.attempts.get().pk]
+
+
+def _refusals(job):
+    """The attempt that each event of a refused claim stands by, in order."""
+    events = job.events.filter(kind=EventKind.NOT_CLAIMABLE).order_by("pk")
+    return list(events.values_list("attempt", flat=True))
+
+
+def test_refused_claims_are_told_once_before_and_once_for_each_attempt(make_job, start, claimant):
+    first = make_job()
+    job = make_job(after=first)
+    for _ in range(3):
+        assert claim(job.pk, claimant) is None
+    start(first).end(Exit(ExitKind.OK))
+    attempts = []
+    for _ in range(2):
+        Job.objects.filter(pk=job.pk).update(available_at=job.created_at)
+        attempts.append(start(job))
+        for _ in range(3):
+            assert claim(job.pk, claimant) is None
+        attempts[-1].end(Exit(ExitKind.KILLED))
+
+    assert _refusals(job) == [None, *(attempt.attempt_id for attempt in attempts)]
 
 
 def test_unknown_job_is_no_error(db, claimant):
