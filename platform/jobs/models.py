@@ -302,6 +302,8 @@ class JobLogLine(models.Model):
         JobAttempt, null=True, on_delete=models.CASCADE, related_name="log_lines"
     )
     number = models.PositiveIntegerField()
+    # Given when the line was said, so that writing it a second time changes nothing.
+    key = models.UUIDField(null=True, unique=True, editable=False)
     at = models.DateTimeField()
     level = models.CharField(max_length=8, choices=LogLevel.choices, default=LogLevel.INFO)
     text = models.CharField(max_length=2000)

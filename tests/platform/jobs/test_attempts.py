@@ -147,6 +147,35 @@ def test_log_keeps_its_beginning_and_its_end(running):
     assert numbers[KEPT_FIRST:] == list(range(total - KEPT_LAST + 1, total + 1))
 
 
+def test_lines_of_a_commit_in_doubt_are_written_once(running):
+    rows = [log_row(running.job_id, running.attempt_id, f"line {n}", "info") for n in range(3)]
+    write_log_lines(rows[:2])
+    write_log_lines(rows[:2])
+    write_log_lines(rows)
+
+    lines = JobLogLine.objects.filter(job=running.job_id).values_list("number", "text")
+    assert list(lines) == [(1, "line 0"), (2, "line 1"), (3, "line 2")]
+
+
+def test_equal_texts_are_two_lines(running):
+    for _ in range(2):
+        running.log("again")
+    running.flush()
+
+    assert JobLogLine.objects.filter(job=running.job_id, text="again").count() == 2
+
+
+def test_lines_dropped_from_the_middle_do_not_come_back(running):
+    total = KEPT_FIRST + KEPT_LAST + 10
+    rows = [log_row(running.job_id, running.attempt_id, f"line {n}", "info") for n in range(total)]
+    write_log_lines(rows)
+    write_log_lines(rows)
+
+    lines = JobLogLine.objects.filter(job=running.job_id)
+    assert lines.count() == KEPT_FIRST + KEPT_LAST
+    assert lines.order_by("-number").first().number == total
+
+
 @pytest.mark.parametrize(
     "text, shown",
     [
