@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -47,8 +48,12 @@ def finish_fold(
     resident: ResidentWindows,
     *,
     seed: int,
+    between: Callable[[], None] = lambda: None,
 ) -> FoldResult:
-    """Calibrate on the calibration slice, predict every window of the test block, score the fold."""
+    """Calibrate on the calibration slice, predict every window of the test block, score the fold.
+
+    `between` is called between batches of predictions and between rungs, and may raise.
+    """
     calibration = windows.bars(fold.fold.calibration)
     predicted = windows.bars(fold.fold.predicted)
     seen, ahead = (
@@ -59,6 +64,7 @@ def finish_fold(
             volatility_mean=fold.scale.volatility_mean,
             volatility_std=fold.scale.volatility_std,
             precision=fitted.precision,
+            between=between,
         )
         for bars in (calibration, predicted)
     )
@@ -70,7 +76,9 @@ def finish_fold(
     tables = {MODEL: ours}
     thresholds = {MODEL: auto_threshold(seen.action)}
     notes: dict[str, list[str]] = {}
+    between()
     _add_logistic(tables, thresholds, notes, spec, windows, fold, known)
+    between()
     rows = len(predicted)
     tables[PRIOR] = known | _filled(
         prior_columns(
@@ -83,6 +91,7 @@ def finish_fold(
     )
     volatility = persistence_volatility(windows.returns, predicted, spec.windows.horizon_bars)
     tables[PERSISTENCE] = known | _filled({"volatility": volatility}, rows)
+    between()
     return FoldResult(
         tables=tables,
         thresholds=thresholds,

@@ -7,6 +7,7 @@ import math
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -192,7 +193,9 @@ def newest_checkpoint(
 
     Rejected ones are told and forgotten.
     """
-    rows = list(Checkpoint.objects.filter(run=run, fold=fold).order_by("-step"))
+    rows = attempt.write(
+        lambda: list(Checkpoint.objects.filter(run=run, fold=fold).order_by("-step"))
+    )
     had_any = bool(rows)
     for row in rows:
         try:
@@ -204,12 +207,15 @@ def newest_checkpoint(
         except CheckpointRejected as error:
             reason = str(error)
             attempt.log(f"Checkpoint of step {row.step} is not used: {reason}.", "warning")
-            with attempt.fenced():
-                attempt.event(EventKind.CHECKPOINT_REJECTED, step=row.step, reason=reason)
-                row.delete()
+            attempt.write(partial(_reject, attempt, row, reason))
     if had_any:
         attempt.log("No usable checkpoint is left; the fold starts from its first step.", "warning")
     return None
+
+
+def _reject(attempt: RunningAttempt, row: Checkpoint, reason: str) -> None:
+    attempt.event(EventKind.CHECKPOINT_REJECTED, step=row.step, reason=reason)
+    Checkpoint.objects.filter(pk=row.pk).delete()
 
 
 def _tell_changed_code(

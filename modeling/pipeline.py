@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib.metadata
 import shutil
 import subprocess
+from collections.abc import Callable, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -20,12 +21,13 @@ from django.db.models.functions import Now
 from artifacts.models import StoredFile
 from artifacts.store import FileChanged, scratch_folder, store_file, verified_path
 from jobs.attempts import RunningAttempt
-from jobs.errors import JobFailed, StopRequested
+from jobs.errors import Fenced, JobFailed, StopRequested
 from jobs.exits import failed
 from jobs.statuses import EventKind, ExitKind
 from markets.candles.frame import Candles, candles_sha256, read_candles
 from markets.features.certificate import certify_features
 from markets.features.compute import compute_features
+from markets.features.table import FeatureTable
 from markets.models import DatasetVersion
 from modeling.evaluation.table import Table, joined, predictions_sha256, write_predictions
 from modeling.folds import FoldResult, finish_fold, read_fold, write_fold
@@ -47,7 +49,7 @@ from modeling.training.weights import save_weights
 from modeling.windows.errors import ContextTooShort, IntervalsMeet, NotEnoughHistory
 from modeling.windows.make import FoldWindows, Windows, make_windows, prepare_fold
 
-SHARE_BEFORE, SHARE_OF_TRAINING = 0.05, 0.90
+SHARE_OF_TRAINING, SCORING_FROM, STORING_FROM = 0.90, 0.92, 0.98
 LIBRARIES = ("torch", "numpy", "pandas", "scikit-learn", "TA-Lib", "safetensors")
 PARQUET = "application/vnd.apache.parquet"
 
@@ -66,12 +68,17 @@ def train(run: TrainingRun, attempt: RunningAttempt) -> None:
     steps = [steps_in_all(spec, len(bars)) for bars in fit_bars]
     for place, fold in enumerate(windows.folds):
         stage = Stage(fold.number, len(windows.folds), sum(steps[:place]), sum(steps))
-        if run.folds.filter(number=fold.number).exclude(finished_at=None).exists():
+        if _is_finished(run, attempt, fold.number):
             attempt.log(f"{stage.title} is finished already and not computed again.")
             continue
         _train_fold(run, attempt, windows, prepare_fold(windows, fold), stage, device)
         attempt.raise_if_stopping()
     _finish(run, attempt, windows)
+
+
+def _is_finished(run: TrainingRun, attempt: RunningAttempt, number: int) -> bool:
+    finished = run.folds.filter(number=number).exclude(finished_at=None)
+    return attempt.write(finished.exists)
 
 
 def _candles_of(run: TrainingRun, version: DatasetVersion) -> Candles:
@@ -92,13 +99,13 @@ def _candles_of(run: TrainingRun, version: DatasetVersion) -> Candles:
 def _windows_of(run: TrainingRun, attempt: RunningAttempt, candles: Candles) -> Windows:
     spec = run.experiment.model_spec
     scales = spec.features.scales_for(candles.timeframe_minutes)
+    attempt.raise_if_stopping()
     attempt.progress(0.01, "Computing features")
     cache = settings.STATE / "cache" / "features"
     table = compute_features(candles, spec.features.names(), scales, cache=cache)
     attempt.log(f"{len(table.names)} features on {len(scales)} timescales of {len(candles)} bars.")
     if not run.causality:
-        attempt.progress(0.02, "Checking that no feature knows the future")
-        certificate = certify_features(candles, table, seed=run.seed)
+        certificate = _certificate(candles, table, run.seed, attempt)
         attempt.write(lambda: _store_certificate(run, certificate))
     if not run.causality["passed"]:
         raise JobFailed(
@@ -114,6 +121,19 @@ def _windows_of(run: TrainingRun, attempt: RunningAttempt, candles: Candles) -> 
         raise JobFailed("invalid_spec", str(error)) from error
     except IntervalsMeet as error:
         raise JobFailed("leak_intervals", str(error)) from error
+
+
+def _certificate(
+    candles: Candles, table: FeatureTable, seed: int, attempt: RunningAttempt
+) -> dict[str, Any]:
+    """Each bar of the check computes all features twice, so a stop is looked for in between."""
+
+    def compute(shorter: Candles, names: Sequence[str], scales: Sequence[int]) -> FeatureTable:
+        attempt.raise_if_stopping()
+        attempt.progress(0.02, "Checking that no feature knows the future")
+        return compute_features(shorter, names, scales)
+
+    return certify_features(candles, table, seed=seed, compute=compute)
 
 
 def _store_certificate(run: TrainingRun, certificate: dict[str, Any]) -> None:
@@ -160,11 +180,13 @@ def _train_fold(
         raise _diverged(error, observer) from error
     except OutOfMemory as error:
         raise _out_of_memory(error, observer) from error
-    attempt.progress(
-        SHARE_OF_TRAINING * (stage.steps_before + task_steps(spec, task)) / stage.steps_in_all,
-        f"{stage.title}: predicting",
-    )
-    result = finish_fold(spec, windows, fold, fitted, resident, seed=run.seed)
+    share = SHARE_OF_TRAINING * (stage.steps_before + task_steps(spec, task)) / stage.steps_in_all
+
+    def between() -> None:
+        attempt.raise_if_stopping()
+        attempt.progress(share, f"{stage.title}: predicting")
+
+    result = finish_fold(spec, windows, fold, fitted, resident, seed=run.seed, between=between)
     _store_fold(run, attempt, fold, fitted, result)
 
 
@@ -243,33 +265,58 @@ def count_trial(run: TrainingRun) -> None:
 
 def _finish(run: TrainingRun, attempt: RunningAttempt, windows: Windows) -> None:
     """Join the folds, score and judge them, store the prediction sets and end the job."""
-    attempt.progress(SHARE_OF_TRAINING + 0.02, "Scoring the predictions")
+    attempt.progress(SCORING_FROM, "Scoring the predictions")
     spec, version = run.experiment.model_spec, run.experiment.version
-    folds = list(run.folds.select_related("predictions").order_by("number"))
+    folds = attempt.write(lambda: list(run.folds.select_related("predictions").order_by("number")))
     parts = [read_fold(verified_path(fold.predictions)) for fold in folds if fold.predictions]
     tables = {name: joined([part[name] for part in parts]) for name in parts[0]}
-    attempt.raise_if_stopping()
+
+    def between(share: float) -> None:
+        attempt.raise_if_stopping()
+        reached = SCORING_FROM + share * (STORING_FROM - SCORING_FROM)
+        attempt.progress(reached, "Scoring the predictions")
+
+    between(0.0)
     judgement = judge(
         tables,
         folds,
         spec=spec,
         timeframe_minutes=windows.candles.timeframe_minutes,
         is_synthetic=version.is_synthetic,
+        between=between,
     )
     attempt.raise_if_stopping()
-    attempt.progress(0.98, "Storing the predictions")
+    attempt.progress(STORING_FROM, "Storing the predictions")
+    notices = [*run.notices, *judgement.notices]
     with scratch_folder() as scratch:
         paths = {}
         for rung in judgement.predicting:
             paths[rung] = scratch / f"{rung}.parquet"
             write_predictions(paths[rung], tables[rung], str(version.dataset.instrument))
-        with attempt.fenced():
+
+        def store() -> None:
             for rung, path in paths.items():
                 _store_predictions(run, rung, tables[rung], path, folds)
             for rung, score in judgement.rungs.items():
                 BaselineScore.objects.update_or_create(run=run, rung=rung, defaults=score)
+            run.notices = notices
             _store_result(run, folds, tables[MODEL], judgement)
             attempt.succeed(f"{len(tables[MODEL]['open_at'])} bars predicted out of sample.")
+
+        write_end(attempt, store)
+
+
+def write_end(attempt: RunningAttempt, store: Callable[[], None]) -> None:
+    """Write the rows that end the attempt as succeeded, patiently.
+
+    A commit whose answer got lost has closed the attempt; the repeat then finds it closed.
+    """
+    try:
+        attempt.write(store)
+    except Fenced:
+        if not attempt.has_succeeded():
+            raise
+        attempt.ended.set()
 
 
 def _store_predictions(
@@ -302,7 +349,6 @@ def _store_result(run: TrainingRun, folds: list[Fold], table: Table, judgement: 
     run.metrics = judgement.metrics
     run.verdict = judgement.verdict
     run.leak_alarm = judgement.alarm
-    run.notices = [*run.notices, *judgement.notices]
     run.save(
         update_fields=[
             "weights_sha256",
@@ -330,9 +376,9 @@ def _note_machine(
         run.libraries = {library: importlib.metadata.version(library) for library in LIBRARIES}
         run.data_sha256 = candles_sha256(candles)
         run.save(update_fields=["device", "threads", "code_version", "libraries", "data_sha256"])
+        attempt.record_device(name)
 
     attempt.write(store)
-    attempt.record_device(name)
 
 
 def code_version() -> str:

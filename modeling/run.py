@@ -13,8 +13,10 @@ def main(attempt):  # type: ignore[no-untyped-def]  # typed imports would load D
     from modeling.models import TrainingRun
     from modeling.pipeline import train
 
-    rows = TrainingRun.objects.select_related("experiment", "workspace")
-    train(rows.get(job_id=attempt.job_id), attempt)
+    rows = TrainingRun.objects.select_related("experiment", "workspace").prefetch_related(
+        "experiment__versions__dataset__instrument", "experiment__versions__file"
+    )
+    train(attempt.write(lambda: rows.get(job_id=attempt.job_id)), attempt)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,11 +45,12 @@ def predict(
     volatility_std: float | Series,
     precision: Precision = "fp32",
     batch: int = 1024,
+    between: Callable[[], None] = lambda: None,
 ) -> HeadOutputs:
     """Outputs for the windows that end at `bars`, every one exactly once, the last batch smaller.
 
     `volatility_mean` and `volatility_std` undo the standardising of log volatility: one number, or
-    one for each of the bars. Raises ValueError when a window leaves the arrays.
+    one for each of the bars. `between` is called before each batch and may raise. Raises ValueError when a window leaves the arrays.
     """
     resident.require(bars)
     was_training = network.training
@@ -56,6 +58,7 @@ def predict(
     device = resident.device
     chunks = []
     for chunk in torch.split(torch.from_numpy(bars).to(device), batch):
+        between()
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16"):
             logits = network(resident.batch(chunk))
         chunks.append({name: out.double() for name, out in logits.items()})

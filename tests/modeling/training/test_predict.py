@@ -86,3 +86,9 @@ def test_window_outside_the_arrays_is_refused() -> None:
         predict(
             network, resident, np.array([5], dtype=np.int64), volatility_mean=0, volatility_std=1
         )
+
+
+def test_whoever_waits_is_asked_before_each_batch() -> None:
+    asked: list[bool] = []
+    outputs(batch=100, between=lambda: asked.append(True))
+    assert len(asked) == 3

@@ -1,0 +1,127 @@
+"""What a run does when the database goes away, and when it is asked to stop late."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+
+import pytest
+from django.db import OperationalError
+
+import jobs.attempts
+from jobs.attempts import RunningAttempt, StopReason
+from jobs.claim import claim
+from jobs.errors import Fenced, StopRequested
+from jobs.exits import Exit
+from jobs.models import Job, JobEvent
+from jobs.statuses import EventKind, ExitKind, JobStatus
+from jobs.transitions import end_attempt
+from jobs.workers import claimant
+from markets.candles.synthetic import synthetic_candles
+from markets.features.compute import compute_features
+from modeling import pipeline
+from modeling.models import Checkpoint
+from modeling.observing import newest_checkpoint
+from modeling.training.checkpoint import Provenance
+from tests import factories
+from tests.path import demo_version, finished_run, make_people, quick_spec
+
+PROVENANCE = Provenance(spec_sha256="5" * 64, dataset_sha256="d" * 64, seed=3)
+
+
+@pytest.fixture
+def run(db):
+    experiment = factories.make_experiment(factories.make_workspace())
+    return factories.make_run(experiment, status=JobStatus.QUEUED)
+
+
+@pytest.fixture
+def attempt(run) -> RunningAttempt:
+    lease = claim(run.job_id, claimant())
+    assert lease is not None
+    return RunningAttempt(lease)
+
+
+@pytest.fixture
+def away_once(monkeypatch):
+    """The next transaction finds no database; `after_commit`: only its answer is lost."""
+    real = RunningAttempt.fenced
+    left = []
+
+    @contextmanager
+    def fenced(self):
+        when = left.pop() if left else None
+        if when == "before":
+            raise OperationalError("the database is away")
+        with real(self):
+            yield
+        if when == "after_commit":
+            raise OperationalError("the answer to the commit got lost")
+
+    monkeypatch.setattr(RunningAttempt, "fenced", fenced)
+    monkeypatch.setattr(jobs.attempts, "drop_connection", lambda: None)
+    monkeypatch.setattr(jobs.attempts, "BACKOFF_S", (0.0,))
+    return lambda *, after_commit=False: left.append("after_commit" if after_commit else "before")
+
+
+def test_finished_folds_are_asked_for_again_when_the_database_returns(run, attempt, away_once):
+    factories.Fold.objects.create(run=run, number=1, finished_at=run.created_at)
+    away_once()
+    assert pipeline._is_finished(run, attempt, 1)
+    assert not pipeline._is_finished(run, attempt, 2)
+
+
+def test_damaged_checkpoint_is_told_once_however_often_the_commit_is_tried(
+    run, attempt, away_once, tmp_path
+):
+    Checkpoint.objects.create(run=run, fold=1, step=5, name="gone.json", sha256="0" * 64, size=1)
+    away_once()
+    found = newest_checkpoint(run, attempt, tmp_path, fold=1, provenance=PROVENANCE)
+    assert found is None
+    assert not run.checkpoints.exists()
+    told = JobEvent.objects.filter(job=run.job_id, kind=EventKind.CHECKPOINT_REJECTED)
+    assert told.count() == 1
+
+
+@pytest.mark.parametrize("after_commit", [False, True])
+def test_run_ends_once_although_the_database_went_away_at_its_end(
+    run, attempt, away_once, after_commit
+):
+    away_once(after_commit=after_commit)
+    pipeline.write_end(attempt, lambda: attempt.succeed("done"))
+    assert Job.objects.get(pk=run.job_id).status == JobStatus.SUCCEEDED
+    assert after_commit is attempt.ended.is_set()  # a test's transaction never calls on_commit
+
+
+def test_attempt_that_another_closed_does_not_end_as_succeeded(run, attempt):
+    end_attempt(attempt.attempt_id, Exit(ExitKind.LOST))
+    with pytest.raises(Fenced):
+        pipeline.write_end(attempt, lambda: attempt.succeed("done"))
+
+
+def test_stop_is_looked_for_between_two_bars_of_the_causality_check(attempt):
+    candles = synthetic_candles(days=3, seed=1)
+    table = compute_features(candles, ("ret_1",), (1,))
+    attempt.request_stop(StopReason.CANCEL)
+    with pytest.raises(StopRequested):
+        pipeline._certificate(candles, table, 0, attempt)
+
+
+@pytest.mark.slow
+@pytest.mark.django_db(transaction=True)
+def test_run_that_is_stopped_while_it_is_scored_ends_at_once_and_can_go_on(monkeypatch):
+    user, workspace = make_people()
+    version = demo_version(workspace, user)
+    real, shares = RunningAttempt.progress, []
+
+    def progress(self, fraction, message="", *, step=None):
+        if message == "Scoring the predictions":
+            shares.append(fraction)
+            if fraction > pipeline.SCORING_FROM:
+                self.request_stop(StopReason.DRAIN)
+        real(self, fraction, message, step=step)
+
+    monkeypatch.setattr(RunningAttempt, "progress", progress)
+    with pytest.raises(AssertionError):
+        finished_run(user, version, quick_spec())
+    assert shares[-1] < pipeline.STORING_FROM
+    assert Job.objects.get(kind="training").status == JobStatus.QUEUED
