@@ -10,6 +10,7 @@ from django.conf import settings
 from django.db import DatabaseError, connection
 from django.db.migrations.executor import MigrationExecutor
 
+from embedded.lock import running_up
 from jobs.models import Worker
 from jobs.statuses import BEAT, Queue
 
@@ -85,6 +86,12 @@ def workers() -> str:
     return f"no worker seen for 30 s: {', '.join(missing)}" if missing else ""
 
 
+def services() -> str:
+    running = running_up(settings.STATE)
+    troubled = running.troubled if running else ()
+    return f"keep dying: {', '.join(troubled)}; see logs/up.log" if troubled else ""
+
+
 CHECKS: dict[str, Callable[[], str]] = {
     "database": database,
     "migrations": migrations,
@@ -92,9 +99,10 @@ CHECKS: dict[str, Callable[[], str]] = {
     "disk": disk,
     "reconciler": reconciler,
     "workers": workers,
+    "services": services,
 }
 # Those that cost little enough for every look at the dashboard.
-QUICK = {"disk": disk, "reconciler": reconciler, "workers": workers}
+QUICK = {"disk": disk, "reconciler": reconciler, "workers": workers, "services": services}
 
 
 def quick_look() -> dict[str, Check]:

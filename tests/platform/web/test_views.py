@@ -1,6 +1,7 @@
 import pytest
 from django.db import OperationalError
 
+from embedded.lock import RunningUp, UpLock
 from jobs.statuses import JobStatus
 from tests import factories
 from web import health
@@ -70,6 +71,34 @@ def test_readyz_is_503_without_the_database(client, monkeypatch):
     answer = client.get("/readyz")
     assert answer.status_code == 503
     assert answer.json()["checks"]["database"]["detail"].startswith("OperationalError")
+
+
+@pytest.fixture
+def up(settings, tmp_path):
+    """The lock and the note of an `up` on a state folder of its own."""
+    settings.STATE = tmp_path
+    lock = UpLock(tmp_path)
+    assert lock.acquire()
+    yield lock
+    lock.release()
+
+
+def test_readyz_and_dashboard_name_the_services_that_keep_dying(client, alice, up, monkeypatch):
+    monkeypatch.setitem(health.CHECKS, "broker", lambda: "")
+    up.tell(RunningUp(1, "x", is_ready=True, troubled=("beat", "worker-data")))
+    answer = client.get("/readyz")
+    assert answer.status_code == 200
+    assert answer.json()["status"] == "degraded"
+    check = answer.json()["checks"]["services"]
+    assert check == {"ok": False, "detail": "keep dying: beat, worker-data; see logs/up.log"}
+    assert "keep dying: beat" in client.get("/").content.decode()
+
+
+def test_services_that_live_on_are_no_trouble(client, up):
+    up.tell(RunningUp(1, "x", is_ready=True))
+    assert health.services() == ""
+    up.release()
+    assert health.services() == ""
 
 
 def test_the_theme_switch_works_without_javascript(client):
