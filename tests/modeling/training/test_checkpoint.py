@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import os
 from pathlib import Path
 
 import numpy as np
@@ -160,6 +161,23 @@ def test_old_checkpoints_and_remains_are_deleted(tmp_path: Path) -> None:
         "fold-001-step-000000200.safetensors",
         "fold-001-step-000000300.json",
         "fold-001-step-000000300.safetensors",
+    ]
+
+
+def test_two_writers_of_one_file_do_not_share_a_temporary_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, real = tmp_path / "state.json", os.fsync
+
+    def written_over(descriptor: int) -> None:
+        monkeypatch.setattr("modeling.training.files.os.fsync", real)
+        write_atomically(path, b"second")  # starts and ends while the first still writes
+        real(descriptor)
+
+    monkeypatch.setattr("modeling.training.files.os.fsync", written_over)
+    write_atomically(path, b"first")
+    assert [(file.name, file.read_bytes()) for file in tmp_path.iterdir()] == [
+        ("state.json", b"first")
     ]
 
 
