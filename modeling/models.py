@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from django.conf import settings
@@ -87,6 +88,12 @@ class TrainingRun(WorkspaceRow):
 
     def __str__(self) -> str:
         return f"{self.experiment.name}, seed {self.seed}"
+
+    @property
+    def checkpoint_folder(self) -> Path:
+        """The folder of this run's checkpoints; it exists while there are any."""
+        folder: Path = settings.STATE / "checkpoints" / str(self.pk)
+        return folder
 
 
 class Fold(models.Model):

@@ -150,7 +150,7 @@ def _train_fold(
     device: torch.device,
 ) -> None:
     spec = run.experiment.model_spec
-    folder = checkpoint_folder(run)
+    folder = run.checkpoint_folder
     attempt.log(
         f"{stage.title}: {fold.fold.fit.size} fit samples, {fold.fold.test.size} test samples."
     )
@@ -248,7 +248,7 @@ def _store_fold(
             count_trial(run)
 
         attempt.write(store)
-    shutil.rmtree(checkpoint_folder(run), ignore_errors=True)
+    shutil.rmtree(run.checkpoint_folder, ignore_errors=True)
 
 
 def count_trial(run: TrainingRun) -> None:
@@ -396,11 +396,6 @@ def code_version() -> str:
     except OSError:
         return version
     return f"{version}+{found.stdout.strip()}" if found.returncode == 0 else version
-
-
-def checkpoint_folder(run: TrainingRun) -> Path:
-    folder: Path = settings.STATE / "checkpoints" / str(run.pk)
-    return folder
 
 
 def _provenance(run: TrainingRun) -> Provenance:

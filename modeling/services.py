@@ -8,9 +8,10 @@ from django.conf import settings
 from django.db import transaction
 
 from accounts.models import User, Workspace
+from jobs.errors import JobConflict
 from jobs.idempotency import replay
 from jobs.models import Job
-from jobs.services import enqueue, resume_job
+from jobs.services import RESUMABLE, enqueue, resume_job
 from jobs.statuses import JobKind, Queue
 from markets.models import DatasetVersion
 from modeling.models import Experiment, TrainingRun
@@ -149,8 +150,38 @@ def launch_run(
 
 def resume_run(run: TrainingRun, *, user: User) -> Job:
     """A new job that goes on from the last checkpoint. Raises JobConflict with the reason."""
-    has_checkpoint = run.checkpoints.exists() or run.folds.exclude(finished_at=None).exists()
-    return resume_job(run.job, user, has_checkpoint=has_checkpoint)
+    can_go_on = run.job.status in RESUMABLE and _can_go_on(run)
+    return resume_job(run.job, user, has_checkpoint=can_go_on)
+
+
+def _can_go_on(run: TrainingRun) -> bool:
+    """Whether a fold is finished or a checkpoint is whole and of this run's spec, data and seed.
+
+    Raises JobConflict when there are whole ones, but of another format or another spec.
+    """
+    from modeling.training.checkpoint import ARRAYS_SUFFIX, Provenance, read_state
+    from modeling.training.errors import CheckpointRejected, OtherFormat
+
+    if run.folds.exclude(finished_at=None).exists():
+        return True
+    own = Provenance(run.experiment.spec_sha256, run.data_sha256, run.seed)
+    is_incompatible = False
+    for row in run.checkpoints.all():
+        path = run.checkpoint_folder / row.name
+        try:
+            body = read_state(path, sha256=row.sha256)
+        except OtherFormat:
+            is_incompatible = True
+            continue
+        except CheckpointRejected:
+            continue
+        if not own.fits(body["state"]["provenance"]):
+            is_incompatible = True
+        elif path.with_suffix(ARRAYS_SUFFIX).is_file():
+            return True
+    if is_incompatible:
+        raise JobConflict("checkpoint_incompatible", job=run.job)
+    return False
 
 
 def _check_quotas(spec: ModelSpec, timeframe_minutes: int) -> None:

@@ -33,6 +33,8 @@ from modeling.models import (
     Trial,
 )
 from modeling.presets import PRESETS
+from modeling.training.checkpoint import Checkpoint as TrainingState
+from modeling.training.checkpoint import Provenance, save_checkpoint
 
 PASSWORD = "correct horse battery"
 PARQUET = "application/vnd.apache.parquet"
@@ -214,12 +216,30 @@ def make_run(
         points.append(_point(run, fold, "validation_ratio", 59, 0.97))
     MetricPoint.objects.bulk_create(points)
     if status in (JobStatus.CANCELLED, JobStatus.FAILED):
-        Checkpoint.objects.create(
-            run=run, fold=1, step=50, name="step-50.json", sha256=SHA, size=10
-        )
+        make_checkpoint(run)
     if status == JobStatus.SUCCEEDED:
         _finish(run)
     return run
+
+
+def make_checkpoint(run: TrainingRun, *, step: int = 50, **provenance: Any) -> Checkpoint:
+    """A checkpoint of the first fold, row and files; `provenance` changes what it was made from."""
+    made_from = {
+        "spec_sha256": run.experiment.spec_sha256,
+        "dataset_sha256": run.data_sha256,
+        "seed": run.seed,
+    }
+    state = {"provenance": Provenance(**made_from | provenance).to_json(), "threads": 1}
+    arrays = {"network/w": np.arange(3, dtype=np.float32)}
+    saved = save_checkpoint(run.checkpoint_folder, TrainingState(1, step, arrays, state))
+    return Checkpoint.objects.create(
+        run=run,
+        fold=1,
+        step=step,
+        name=saved.path.name,
+        sha256=saved.sha256,
+        size=saved.bytes,
+    )
 
 
 def _point(run: TrainingRun, fold: int, name: str, step: int, value: float) -> MetricPoint:

@@ -12,7 +12,7 @@ from typing import Any
 from numpy.typing import NDArray
 from safetensors.numpy import load, save
 
-from modeling.training.errors import CheckpointRejected
+from modeling.training.errors import CheckpointRejected, OtherFormat
 from modeling.training.files import TEMPORARY_SUFFIX, write_atomically
 
 FORMAT_VERSION = 1
@@ -102,13 +102,35 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> SavedCheckpoint:
     )
 
 
+def read_state(path: Path, *, sha256: str | None = None) -> Json:
+    """The state file alone: fold, step, `arrays_sha256` and `state`; the arrays are not looked at.
+
+    Raises CheckpointRejected as `load_checkpoint`, and its OtherFormat when only the format differs.
+    """
+    try:
+        content = path.read_bytes()
+        found: Json = json.loads(content)
+        body_sha256 = found.pop("body_sha256")
+    except OSError as error:
+        raise CheckpointRejected(f"{path.name} cannot be read: {error.strerror}") from error
+    except (ValueError, KeyError, AttributeError) as error:
+        raise CheckpointRejected(f"{path.name} is not a checkpoint") from error
+    altered = sha256 is not None and hashlib.sha256(content).hexdigest() != sha256
+    if altered or body_sha256 != _body_sha256(found):
+        raise CheckpointRejected(f"{path.name} does not have the checksum it was stored with")
+    if found["format_version"] != FORMAT_VERSION:
+        version = found["format_version"]
+        raise OtherFormat(f"{path.name} has format version {version}, expected {FORMAT_VERSION}")
+    return found
+
+
 def load_checkpoint(path: Path, *, sha256: str | None = None) -> Checkpoint:
     """Read the checkpoint whose state file is `path`.
 
     Raises CheckpointRejected when a file is missing, cut short, altered, of another format, or
     when the state file does not have the given `sha256`.
     """
-    body = _state_file(path, sha256)
+    body = read_state(path, sha256=sha256)
     arrays = path.with_suffix(ARRAYS_SUFFIX)
     try:
         content = arrays.read_bytes()
@@ -157,26 +179,6 @@ def prune_checkpoints(folder: Path, *, keep: int = KEPT) -> None:
             path.unlink(missing_ok=True)
     for path in folder.glob(f".fold-*{TEMPORARY_SUFFIX}"):
         path.unlink(missing_ok=True)
-
-
-def _state_file(path: Path, sha256: str | None) -> Json:
-    try:
-        content = path.read_bytes()
-        found: Json = json.loads(content)
-        body_sha256 = found.pop("body_sha256")
-    except OSError as error:
-        raise CheckpointRejected(f"{path.name} cannot be read: {error.strerror}") from error
-    except (ValueError, KeyError, AttributeError) as error:
-        raise CheckpointRejected(f"{path.name} is not a checkpoint") from error
-    altered = sha256 is not None and hashlib.sha256(content).hexdigest() != sha256
-    if altered or body_sha256 != _body_sha256(found):
-        raise CheckpointRejected(f"{path.name} does not have the checksum it was stored with")
-    if found["format_version"] != FORMAT_VERSION:
-        version = found["format_version"]
-        raise CheckpointRejected(
-            f"{path.name} has format version {version}, expected {FORMAT_VERSION}"
-        )
-    return found
 
 
 def _body_sha256(body: Json) -> str:

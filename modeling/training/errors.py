@@ -37,3 +37,7 @@ class OutOfMemory(Exception):
 
 class CheckpointRejected(Exception):
     """A checkpoint is damaged, or belongs to other training; the message says which."""
+
+
+class OtherFormat(CheckpointRejected):
+    """A whole checkpoint that another version of this code wrote."""

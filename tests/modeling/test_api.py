@@ -7,7 +7,7 @@ import pytest
 from jobs.models import Job
 from modeling.models import MetricPoint, PredictionSet, TrainingRun
 from tests.api import bearer, refusal
-from tests.factories import make_backtest, make_experiment, make_run, make_user
+from tests.factories import make_backtest, make_checkpoint, make_experiment, make_run, make_user
 
 pytestmark = pytest.mark.django_db
 
@@ -113,6 +113,41 @@ def test_resume_without_a_checkpoint_is_a_conflict(client, experiment):
     run = make_run(experiment, status="failed")
     run.checkpoints.all().delete()
     assert refusal(client.post(f"/api/runs/{run.pk}/resume/"), 409)["code"] == "no_checkpoint"
+
+
+def test_resume_without_the_files_of_a_checkpoint_is_a_conflict(client, experiment):
+    run = make_run(experiment, status="failed")
+    next(run.checkpoint_folder.glob("*.safetensors")).unlink()
+    assert refusal(client.post(f"/api/runs/{run.pk}/resume/"), 409)["code"] == "no_checkpoint"
+
+
+def test_resume_from_a_damaged_state_file_is_a_conflict(client, experiment):
+    run = make_run(experiment, status="errored")
+    checkpoint = make_checkpoint(run)
+    (run.checkpoint_folder / checkpoint.name).write_bytes(b"{}")
+    assert refusal(client.post(f"/api/runs/{run.pk}/resume/"), 409)["code"] == "no_checkpoint"
+
+
+def test_resume_from_a_checkpoint_of_another_spec_is_a_conflict(client, experiment):
+    run = make_run(experiment, status="errored")
+    make_checkpoint(run, spec_sha256="0" * 64)
+    body = refusal(client.post(f"/api/runs/{run.pk}/resume/"), 409)
+    assert body["code"] == "checkpoint_incompatible"
+
+
+def test_resume_from_a_checkpoint_of_another_format_is_a_conflict(client, experiment, monkeypatch):
+    run = make_run(experiment, status="errored")
+    with monkeypatch.context() as later:
+        later.setattr("modeling.training.checkpoint.FORMAT_VERSION", 99)
+        make_checkpoint(run)
+    body = refusal(client.post(f"/api/runs/{run.pk}/resume/"), 409)
+    assert body["code"] == "checkpoint_incompatible"
+
+
+def test_an_older_checkpoint_that_fits_is_enough_to_resume(client, experiment):
+    run = make_run(experiment, status="cancelled")
+    make_checkpoint(run, step=80, spec_sha256="0" * 64)
+    assert client.post(f"/api/runs/{run.pk}/resume/").status_code == 202
 
 
 def test_predictions_per_bar(client, experiment):
