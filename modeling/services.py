@@ -101,7 +101,7 @@ def estimate(spec: ModelSpec, version: DatasetVersion) -> dict[str, Any]:
     )
     tokens = -(-spec.windows.context_bars // spec.network.patch_bars)
     rate = TINY_SAMPLES_PER_S * TINY_COST / (size["parameters"] * tokens)
-    fitted = sum(len(fold.fit) // spec.windows.stride for fold in plan.folds)
+    fitted = sum(fold.samples["fit"] // spec.windows.stride for fold in plan.folds)
     resident = version.rows * len(spec.features.names()) * 4 * 2
     state = size["parameters"] * 4 * 6
     return {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from itertools import combinations
@@ -50,22 +50,42 @@ class Fold:
 
     def to_json(self) -> dict[str, Any]:  # Any: JSON has no narrower type
         """Dates, counts and effective samples of each slice; all values plain JSON."""
-        slices = {
-            name: {
-                "from_at": _iso(self.instants[name][0]),
-                "to_at": _iso(self.instants[name][1]),
-                "samples": int(getattr(self, name).size),
-                "effective_samples": round(self.effective[name], 3),
-            }
-            for name in SLICES
+        return fold_json(
+            self.number,
+            {name: int(getattr(self, name).size) for name in (*SLICES, "predicted")},
+            self.instants,
+            self.effective,
+            purged=self.purged,
+            embargoed=self.embargoed,
+        )
+
+
+def fold_json(
+    number: int,
+    samples: Mapping[str, int],
+    instants: Mapping[str, tuple[int, int]],
+    effective: Mapping[str, float],
+    *,
+    purged: int,
+    embargoed: int,
+) -> dict[str, Any]:  # Any: JSON has no narrower type
+    """Dates, counts and effective samples of each slice of a fold, as `Fold` names them."""
+    slices = {
+        name: {
+            "from_at": _iso(instants[name][0]),
+            "to_at": _iso(instants[name][1]),
+            "samples": samples[name],
+            "effective_samples": round(effective[name], 3),
         }
-        return {
-            "number": self.number,
-            "slices": slices,
-            "predicted": int(self.predicted.size),
-            "purged": self.purged,
-            "embargoed": self.embargoed,
-        }
+        for name in SLICES
+    }
+    return {
+        "number": number,
+        "slices": slices,
+        "predicted": samples["predicted"],
+        "purged": purged,
+        "embargoed": embargoed,
+    }
 
 
 @dataclass(frozen=True)
@@ -98,13 +118,13 @@ def plan_cuts(first_known_at: int, holdout_at: int, spec: EvaluationSpec, bar_ns
     before = first_known_at - 1
     span = holdout_at - first_known_at
     if spec.scheme == "single":
-        middle = first_known_at + _grid(SINGLE_CUT * span, bar_ns)
+        middle = first_known_at + on_grid(SINGLE_CUT * span, bar_ns)
         return [Cut(before, middle, holdout_at)]
     edges = [
-        first_known_at + _grid(span * (0.5 + 0.5 * i / spec.folds), bar_ns)
+        first_known_at + on_grid(span * (0.5 + 0.5 * i / spec.folds), bar_ns)
         for i in range(spec.folds)
     ]
-    half = _grid(0.5 * span, bar_ns)
+    half = on_grid(0.5 * span, bar_ns)
     return [
         Cut(max(before, start - half) if spec.scheme == "rolling" else before, start, stop)
         for start, stop in zip(edges, [*edges[1:], holdout_at], strict=True)
@@ -160,6 +180,23 @@ def audit_intervals(folds: Sequence[Fold], samples: Samples, holdout_at: int) ->
             raise IntervalsMeet(f"Fold {fold.number}: {beyond} samples reach into the hold-out.")
 
 
+def refuse_small(number: int, name: str, samples: int) -> None:
+    """Raise NotEnoughHistory when a slice has fewer than 200 samples."""
+    if samples >= LEAST_SAMPLES:
+        return
+    raise NotEnoughHistory(
+        f"Fold {number} has {samples} {name} samples, expected at least {LEAST_SAMPLES}. "
+        "Use more history, fewer folds, a shorter embargo or a smaller hold-out.",
+        found=samples,
+        needed=LEAST_SAMPLES,
+    )
+
+
+def on_grid(duration_ns: float, bar_ns: int) -> int:
+    """The whole bars in a duration, in nanoseconds."""
+    return int(duration_ns // bar_ns) * bar_ns
+
+
 def _make_fold(
     samples: Samples,
     number: int,
@@ -174,15 +211,15 @@ def _make_fold(
     in_test = (known_at > cut.test_after) & (known_at <= cut.test_until)
     test = np.flatnonzero(in_test & usable)
     predicted = np.flatnonzero(in_test & (known_at <= holdout_at))
-    _refuse_small(number, "test", test)
+    refuse_small(number, "test", test.size)
     training = np.flatnonzero(usable & (known_at > cut.train_after) & (known_at <= cut.test_after))
     first_test = int(known_at[predicted[0]])
     training, purged, embargoed = _keep_away(samples, training, first_test, embargo_bars * bar_ns)
-    _refuse_small(number, "training", training)
+    refuse_small(number, "training", training.size)
     pieces = _slice_training(samples, training, max(embargo_bars, context_bars) * bar_ns, bar_ns)
     slices = {name: piece for name, (piece, _, _) in pieces.items()} | {"test": test}
     for name, positions in slices.items():
-        _refuse_small(number, name, positions)
+        refuse_small(number, name, positions.size)
     return Fold(
         number=number,
         predicted=predicted,
@@ -209,7 +246,7 @@ def _slice_training(
     known_at = samples.known_at[training]
     span = int(known_at[-1] - known_at[0])
     ends = [
-        known_at[0] + _grid(share * span, bar_ns)
+        known_at[0] + on_grid(share * span, bar_ns)
         for share in (FIT_SHARE, FIT_SHARE + VALIDATION_SHARE)
     ]
     fit, validation, calibration = np.split(training, np.searchsorted(known_at, ends, side="right"))
@@ -240,21 +277,6 @@ def _meeting(samples: Samples, first: Positions, second: Positions) -> int:
     begun = np.searchsorted(starts, samples.label_end_at[first], side="right") - 1
     meets = (begun >= 0) & (latest_end[begun] >= samples.known_at[first])
     return int(meets.sum())
-
-
-def _refuse_small(number: int, name: str, positions: Positions) -> None:
-    if positions.size >= LEAST_SAMPLES:
-        return
-    raise NotEnoughHistory(
-        f"Fold {number} has {positions.size} {name} samples, expected at least {LEAST_SAMPLES}. "
-        "Use more history, fewer folds, a shorter embargo or a smaller hold-out.",
-        found=int(positions.size),
-        needed=LEAST_SAMPLES,
-    )
-
-
-def _grid(duration_ns: float, bar_ns: int) -> int:
-    return int(duration_ns // bar_ns) * bar_ns
 
 
 def _iso(instant_ns: int) -> str:
