@@ -13,8 +13,8 @@ DEADLY_STEP = 180
 PATIENT = {"OUTSAMPLE_FAULT": f"sleep_per_step:15,die_at_step:{DEADLY_STEP}"}
 # Slow steps and a short lease: six services can be killed within one run.
 HASTY = {
-    "OUTSAMPLE_FAULT": "sleep_per_step:200",
-    "OUTSAMPLE_LEASE_S": "20",
+    "OUTSAMPLE_FAULT": "sleep_per_step:130",
+    "OUTSAMPLE_LEASE_S": "15",
     "OUTSAMPLE_HEARTBEAT_S": "2",
     "OUTSAMPLE_RECONCILE_S": "3",
 }
@@ -98,4 +98,4 @@ def assert_undisturbed(machine: Machine, run: int, expected: Undisturbed) -> Non
     assert machine.points(run) == expected.points
     assert numbers_of(machine, run) == expected.numbers
     wait_for(lambda: not machine.trainers(), 15)
-    assert machine.unfinished_files() == []
+    assert machine.unfinished_files(run) == []

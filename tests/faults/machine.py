@@ -215,13 +215,13 @@ class Machine:
             for path in files
         }
 
-    def unfinished_files(self) -> list[Path]:
-        """Temporary files and checkpoints; there are none when nothing runs."""
+    def unfinished_files(self, run: int) -> list[Path]:
+        """Temporary files of the machine, and checkpoints of a run: none once it has succeeded."""
         scratch = list((self.state / "scratch").glob("*"))
-        kept = [path for path in (self.state / "checkpoints").rglob("*") if path.is_file()]
-        return (
-            scratch + kept + [path for path in self.state.rglob("*.tmp") if "pg18" not in str(path)]
-        )
+        kept = list((self.state / "checkpoints" / str(run)).glob("*"))
+        parts = [self.state / name for name in ("files", "checkpoints", "cache")]
+        temporary = [path for part in parts for path in part.rglob("*.tmp")]
+        return scratch + kept + temporary
 
     # Work
 
