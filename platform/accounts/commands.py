@@ -52,5 +52,8 @@ def workspace_of(user: User) -> Workspace:
     """The first workspace of a user. Raises CommandError."""
     workspace = user.first_workspace()
     if workspace is None:
-        raise CommandError(f"{user.username} is a member of no workspace.")
+        raise CommandError(
+            f"{user.username} is a member of no workspace, so nothing can be stored for them."
+            " Make them a member of one first."
+        )
     return workspace

@@ -17,19 +17,14 @@ class User(AbstractUser):
     theme = models.CharField(max_length=8, default="system")
 
     def first_workspace(self) -> Workspace | None:
-        return Workspace.objects.visible_to(self).order_by("pk").first()
-
-
-class WorkspaceQuerySet(models.QuerySet["Workspace"]):
-    def visible_to(self, user: User | AnonymousUser) -> Self:
-        return self.filter(memberships__user_id=user.pk) if user.pk else self.none()
+        """The workspace that the person's pages and commands act in: that joined first."""
+        membership = self.memberships.select_related("workspace").order_by("pk").first()
+        return membership.workspace if membership else None
 
 
 class Workspace(models.Model):
     name = models.CharField(max_length=200)
     created_at = models.DateTimeField(auto_now_add=True)
-
-    objects = WorkspaceQuerySet.as_manager()
 
     def __str__(self) -> str:
         return self.name
