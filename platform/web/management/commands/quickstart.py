@@ -15,12 +15,13 @@ from django.conf import settings
 from django.core.files.uploadedfile import UploadedFile
 from django.core.management.base import BaseCommand, CommandError
 
+from accounts.commands import workspace_of
 from accounts.models import User, Workspace
 from accounts.services import create_user, make_sign_in_link
 from backtests.models import Backtest
 from backtests.presets import preset
 from backtests.services import create_experiment, launch_experiment
-from backtests.specs import ExperimentSpec
+from backtests.specs import BacktestSpec, ExperimentSpec
 from embedded.lock import running_up
 from embedded.processes import dies_with_parent
 from jobs.errors import JobConflict, QueueFull
@@ -29,7 +30,8 @@ from jobs.statuses import JobStatus
 from markets.models import DatasetVersion
 from markets.services import RefusedUpload, launch_demo, launch_import
 from markets.specs import ImportSpec
-from modeling.models import TrainingRun
+from modeling.models import Experiment, TrainingRun
+from modeling.specs import ModelSpec
 from specs.declaration import InvalidSpec
 
 PRESET = "tiny"
@@ -75,7 +77,7 @@ class Command(BaseCommand):
 
     def run_path(self, address: str, data: Path | None, symbol: str) -> dict[str, Any]:
         user, password = first_user()
-        workspace = user.memberships.order_by("pk")[0].workspace
+        workspace = workspace_of(user)
         version = self.load_candles(workspace, user, data, symbol)
         run, backtest = self.train(workspace, user, version)
         report = backtest.report
@@ -262,7 +264,7 @@ def equal_run(
     workspace: Workspace, version: DatasetVersion, spec: ExperimentSpec
 ) -> TrainingRun | None:
     """An earlier run of the same spec on the same candles that has not gone wrong."""
-    model = spec.model_spec()
+    wanted = spec.model_spec(), spec.backtest
     rows = TrainingRun.objects.filter(
         workspace=workspace,
         experiment__versions=version,
@@ -270,7 +272,12 @@ def equal_run(
         backtests__is_own=True,
     ).exclude(job__status__in=(JobStatus.FAILED, JobStatus.ERRORED, JobStatus.CANCELLED))
     rows = rows.select_related("experiment", "job").order_by("-pk")
-    return next((run for run in rows if run.experiment.model_spec == model), None)
+    return next((run for run in rows if specs_of(run.experiment) == wanted), None)
+
+
+def specs_of(experiment: Experiment) -> tuple[ModelSpec, BacktestSpec]:
+    """How an experiment trains and how its runs are judged."""
+    return experiment.model_spec, BacktestSpec.parse(experiment.backtest_spec)
 
 
 def symbol_of(path: Path) -> str:
