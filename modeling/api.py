@@ -39,7 +39,7 @@ class FoldSerializer(serializers.ModelSerializer[Fold]):
 class BaselineSerializer(serializers.ModelSerializer[BaselineScore]):
     class Meta:
         model = BaselineScore
-        fields = ("rung", "metrics", "verdicts", "reason")
+        fields = ("rung", "metrics", "reason")
 
 
 class RunSerializer(serializers.ModelSerializer[TrainingRun]):

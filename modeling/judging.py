@@ -78,7 +78,7 @@ def judge(
         metrics=metrics,
         verdict=verdict,
         rungs={
-            name: {"metrics": score, "verdicts": {}, "reason": failed_rungs[name][:500]}
+            name: {"metrics": score, "reason": failed_rungs[name][:500]}
             for name, score in scores.items()
         },
         alarm=alarm.to_json(),

@@ -168,7 +168,6 @@ class BaselineScore(models.Model):
     run = models.ForeignKey(TrainingRun, on_delete=models.CASCADE, related_name="baselines")
     rung = models.CharField(max_length=40)
     metrics = models.JSONField(default=dict)
-    verdicts = models.JSONField(default=dict)
     reason = models.CharField(max_length=500, blank=True)
 
     class Meta:

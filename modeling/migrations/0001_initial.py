@@ -267,7 +267,6 @@ class Migration(migrations.Migration):
                 ),
                 ("rung", models.CharField(max_length=40)),
                 ("metrics", models.JSONField(default=dict)),
-                ("verdicts", models.JSONField(default=dict)),
                 ("reason", models.CharField(blank=True, max_length=500)),
                 (
                     "run",
