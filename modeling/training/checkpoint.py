@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -141,31 +141,6 @@ def load_checkpoint(path: Path, *, sha256: str | None = None) -> Checkpoint:
     return Checkpoint(
         fold=int(body["fold"]), step=int(body["step"]), arrays=load(content), state=body["state"]
     )
-
-
-def load_latest(
-    folder: Path,
-    *,
-    provenance: Provenance,
-    on_rejected: Callable[[Path, str], None],
-    fold: int | None = None,
-) -> Checkpoint | None:
-    """The newest valid checkpoint of a folder, or of one fold in it; None when there is none.
-
-    Each newer one that is damaged or belongs to another spec, data or seed is told to
-    `on_rejected` with the reason.
-    """
-    pattern = "fold-*-step-*" if fold is None else f"fold-{fold:03d}-step-*"
-    for path in sorted(folder.glob(pattern + STATE_SUFFIX), reverse=True):
-        try:
-            checkpoint = load_checkpoint(path)
-        except CheckpointRejected as error:
-            on_rejected(path, str(error))
-            continue
-        if provenance.fits(checkpoint.state["provenance"]):
-            return checkpoint
-        on_rejected(path, f"{path.name} belongs to another spec, other data or another seed")
-    return None
 
 
 def prune_checkpoints(folder: Path, *, keep: int = KEPT) -> None:

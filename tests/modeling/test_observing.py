@@ -136,6 +136,22 @@ def test_full_disk_before_the_first_checkpoint_claims_none(observer):
     assert found_by(observer) is None
 
 
+def test_newest_checkpoint_of_the_fold_that_is_whole_and_fits_is_found(observer):
+    for step in (10, 20):
+        observer.save(checkpoint(step))
+    (observer.folder / observer.run.checkpoints.get(step=20).name).write_bytes(b"{")
+    other = Provenance(spec_sha256="6" * 64, dataset_sha256="d" * 64, seed=3)
+
+    found = found_by(observer)
+    assert found is not None
+    assert found.step == 10
+    assert not observer.run.checkpoints.filter(step=20).exists()
+    assert (
+        newest_checkpoint(observer.run, observer.attempt, observer.folder, fold=2, provenance=other)
+        is None
+    )
+
+
 def test_repeated_point_overwrites_and_never_doubles(run):
     row = {"run_id": run.pk, "fold": 1, "name": "gradient_norm", "step": 7, "value": 1.5}
     write_points([row, row])

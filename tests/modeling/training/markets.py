@@ -11,6 +11,7 @@ from modeling.training.checkpoint import (
     Checkpoint,
     Provenance,
     SavedCheckpoint,
+    load_checkpoint,
     prune_checkpoints,
     save_checkpoint,
 )
@@ -147,3 +148,9 @@ class Recorder:
     def should_stop(self) -> bool:
         made = self.steps[-1].step if self.steps else 0
         return self.stop_at is not None and made >= self.stop_at
+
+
+def newest_in(folder: Path) -> Checkpoint | None:
+    """The newest checkpoint of a folder, which must be whole."""
+    states = sorted(folder.glob("fold-*.json"))
+    return load_checkpoint(states[-1]) if states else None

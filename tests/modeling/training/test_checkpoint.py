@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +13,6 @@ from modeling.training.checkpoint import (
     Checkpoint,
     SavedCheckpoint,
     load_checkpoint,
-    load_latest,
     prune_checkpoints,
     save_checkpoint,
 )
@@ -44,14 +44,6 @@ def flip_a_bit(path: Path, at: int = -3) -> None:
     path.write_bytes(content)
 
 
-def latest(folder: Path, rejected: list[str]) -> Checkpoint | None:
-    return load_latest(
-        folder,
-        provenance=PROVENANCE,
-        on_rejected=lambda path, reason: rejected.append(f"{path.name}: {reason}"),
-    )
-
-
 def test_what_is_saved_is_loaded_bit_for_bit(tmp_path: Path) -> None:
     saved = save_checkpoint(tmp_path, checkpoint(100))
     loaded = load_checkpoint(saved.path, sha256=saved.sha256)
@@ -69,38 +61,20 @@ def test_equal_checkpoints_are_equal_files(tmp_path: Path) -> None:
     assert one.sha256 == two.sha256
 
 
-def test_newest_checkpoint_is_found(tmp_path: Path) -> None:
-    three(tmp_path)
-    save_checkpoint(tmp_path, checkpoint(50, fold=2))
-    found = latest(tmp_path, [])
-    assert found is not None
-    assert (found.fold, found.step) == (2, 50)
-    of_fold = load_latest(tmp_path, provenance=PROVENANCE, on_rejected=print, fold=1)
-    assert of_fold is not None
-    assert of_fold.step == 300
-
-
-def test_empty_folder_has_no_checkpoint(tmp_path: Path) -> None:
-    assert latest(tmp_path, []) is None
-    assert latest(tmp_path / "absent", []) is None
-
-
 @pytest.mark.parametrize("suffix", [".json", ".safetensors"])
 @pytest.mark.parametrize("damage", ["bit", "cut", "empty"])
-def test_damaged_checkpoint_gives_way_to_the_one_before(
+def test_damaged_checkpoint_is_rejected_and_the_one_before_is_whole(
     tmp_path: Path, suffix: str, damage: str
 ) -> None:
-    path = three(tmp_path)[-1].path.with_suffix(suffix)
+    _, before, newest = three(tmp_path)
+    path = newest.path.with_suffix(suffix)
     if damage == "bit":
         flip_a_bit(path)
     else:
         path.write_bytes(path.read_bytes()[: 60 if damage == "cut" else 0])
-    rejected: list[str] = []
-    found = latest(tmp_path, rejected)
-    assert found is not None
-    assert found.step == 200
-    assert len(rejected) == 1
-    assert "step-000000300" in rejected[0]
+    with pytest.raises(CheckpointRejected, match="step-000000300"):
+        load_checkpoint(newest.path)
+    assert load_checkpoint(before.path, sha256=before.sha256).step == 200
 
 
 def test_state_without_its_arrays_is_rejected(tmp_path: Path) -> None:
@@ -111,10 +85,10 @@ def test_state_without_its_arrays_is_rejected(tmp_path: Path) -> None:
 
 
 def test_arrays_without_their_state_are_no_checkpoint(tmp_path: Path) -> None:
-    three(tmp_path)[-1].path.unlink()
-    found = latest(tmp_path, [])
-    assert found is not None
-    assert found.step == 200
+    saved = save_checkpoint(tmp_path, checkpoint(100))
+    saved.path.unlink()
+    with pytest.raises(CheckpointRejected, match="cannot be read"):
+        load_checkpoint(saved.path)
 
 
 def test_checkpoint_with_another_checksum_is_rejected(tmp_path: Path) -> None:
@@ -133,22 +107,18 @@ def test_checkpoint_of_a_later_format_is_rejected(
         load_checkpoint(saved.path)
 
 
-def test_checkpoint_of_another_spec_is_told_and_passed_over(tmp_path: Path) -> None:
-    save_checkpoint(tmp_path, checkpoint(100))
-    reasons: list[str] = []
-    found = load_latest(
-        tmp_path,
-        provenance=dataclasses.replace(PROVENANCE, spec_sha256="6" * 64),
-        on_rejected=lambda path, reason: reasons.append(reason),
-    )
-    assert found is None
-    assert len(reasons) == 1
+@pytest.mark.parametrize(
+    "change", [{"spec_sha256": "6" * 64}, {"dataset_sha256": "e" * 64}, {"seed": 4}]
+)
+def test_checkpoint_fits_no_other_spec_data_or_seed(change: dict[str, Any]) -> None:
+    other = dataclasses.replace(PROVENANCE, **change)
+    assert PROVENANCE.fits(PROVENANCE.to_json())
+    assert not other.fits(PROVENANCE.to_json())
 
 
-def test_code_may_change_between_checkpoint_and_resume(tmp_path: Path) -> None:
-    save_checkpoint(tmp_path, checkpoint(100))
+def test_code_may_change_between_checkpoint_and_resume() -> None:
     newer = dataclasses.replace(PROVENANCE, code_version="9.9", library_versions={"torch": "9"})
-    assert load_latest(tmp_path, provenance=newer, on_rejected=print) is not None
+    assert newer.fits(PROVENANCE.to_json())
 
 
 def test_old_checkpoints_and_remains_are_deleted(tmp_path: Path) -> None:

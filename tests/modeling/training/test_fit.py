@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -9,24 +10,26 @@ import pytest
 import torch
 
 from modeling.network.transformer import build_network
-from modeling.training.checkpoint import load_latest
 from modeling.training.errors import CheckpointRejected, Diverged, OutOfMemory, Stopped
 from modeling.training.fit import FittedFold, fit, steps_in_all
 from modeling.training.losses import LossBalance, ResidentLabels, head_losses
 from modeling.training.optimizer import FoldOptimizer, decayed_names
-from modeling.training.weights import weights_sha256
+from modeling.training.weights import save_weights
 from tests.modeling.training.markets import (
     PROVENANCE,
     Recorder,
     bars_of_noise,
     fold_task,
     labels_of,
+    newest_in,
     small_model,
 )
 
 
 def digest(fitted: FittedFold) -> str:
-    return weights_sha256(fitted.network.state_dict(), PROVENANCE.spec_sha256)
+    with tempfile.TemporaryDirectory() as folder:
+        weights = fitted.network.state_dict()
+        return save_weights(Path(folder) / "weights", weights, PROVENANCE.spec_sha256)
 
 
 def trained(observer: Recorder, **training: object) -> FittedFold:
@@ -48,12 +51,8 @@ def resumed(folder: Path, observer: Recorder, **training: object) -> FittedFold:
         fold_task(),
         provenance=PROVENANCE,
         observer=observer,
-        resume=load_latest(folder, provenance=PROVENANCE, on_rejected=unexpected),
+        resume=newest_in(folder),
     )
-
-
-def unexpected(path: Path, reason: str) -> None:
-    raise AssertionError(f"{path.name} was rejected: {reason}")
 
 
 def test_learns_labels_that_follow_from_the_window() -> None:
@@ -131,7 +130,7 @@ def test_finished_training_resumes_to_the_same_weights(tmp_path: Path) -> None:
 
 def test_checkpoint_of_other_training_is_refused(tmp_path: Path) -> None:
     trained(Recorder(tmp_path), epochs=1)
-    checkpoint = load_latest(tmp_path, provenance=PROVENANCE, on_rejected=unexpected)
+    checkpoint = newest_in(tmp_path)
     task = dataclasses.replace(fold_task(), number=2)
     with pytest.raises(CheckpointRejected, match="fold 1, expected 2"):
         fit(small_model(), task, provenance=PROVENANCE, observer=Recorder(), resume=checkpoint)
@@ -205,7 +204,7 @@ def test_best_weights_of_an_earlier_epoch_survive_a_stop(tmp_path: Path) -> None
     assert stop_at < expected.steps
     with pytest.raises(Stopped):
         fit(model, task, provenance=PROVENANCE, observer=Recorder(tmp_path, stop_at=stop_at))
-    checkpoint = load_latest(tmp_path, provenance=PROVENANCE, on_rejected=unexpected)
+    checkpoint = newest_in(tmp_path)
     found = fit(model, task, provenance=PROVENANCE, observer=Recorder(), resume=checkpoint)
     assert found.best_epoch == expected.best_epoch
     assert digest(found) == digest(expected)
