@@ -128,7 +128,13 @@ def _planned(spec: ModelSpec, first_open: int, bars: int, timeframe_minutes: int
     bar_ns = timeframe_minutes * 60_000_000_000
     label_bars = max(spec.windows.horizon_bars, spec.target.regime_bars)
     scales = spec.features.scales_for(timeframe_minutes)
-    before = bars_needed(spec.features.names(), scales, spec.windows.context_bars, 0)
+    before = bars_needed(
+        spec.features.names(),
+        scales,
+        spec.windows.context_bars,
+        0,
+        timeframe_minutes=timeframe_minutes,
+    )
     series = _Series(
         count=max(0, bars - before),
         first_known_at=first_open + (before + 1) * bar_ns,

@@ -65,7 +65,11 @@ def eligible_samples(
     bar = np.flatnonzero(complete)
     if not bar.size:
         needed = bars_needed(
-            table.names, tuple(table.scales), context_bars, max(horizon_bars, regime_bars)
+            table.names,
+            tuple(table.scales),
+            context_bars,
+            max(horizon_bars, regime_bars),
+            timeframe_minutes=candles.timeframe_minutes,
         )
         raise NotEnoughHistory(
             f"No complete window in {len(candles)} bars; about {needed} bars without a gap are "
@@ -99,13 +103,22 @@ def coarse_bars(context_bars: int, factor: int) -> int:
 
 
 def bars_needed(
-    names: Sequence[str], scales: Sequence[int], context_bars: int, label_bars: int
+    names: Sequence[str],
+    scales: Sequence[int],
+    context_bars: int,
+    label_bars: int,
+    *,
+    timeframe_minutes: int,
 ) -> int:
     """Base bars, at most, before one labelled sample exists in a series without gaps: the longest
-    warm-up on the coarsest scale, the window and the label.
+    warm-up of any feature on any scale, the window and the label.
+
+    A warm-up of whole days is as many bars as the timeframe makes of it.
     """
-    warm_up = max(FEATURES[name].warm_up for name in names)
-    return max(warm_up * max(scales), SCALE_BARS) + max(scales) + context_bars + label_bars
+    warm_up = max(
+        FEATURES[name].warm_up_bars(timeframe_minutes * k) * k for name in names for k in scales
+    )
+    return max(warm_up, SCALE_BARS) + max(scales) + context_bars + label_bars
 
 
 def labelled_bars(candles: Candles, ahead: int) -> NDArray[np.bool_]:

@@ -28,7 +28,9 @@ def planned_from_samples(spec: ModelSpec, bars: int) -> list[dict[str, object]]:
     """Folds of candles without a gap, sample by sample."""
     label_bars = max(spec.windows.horizon_bars, spec.target.regime_bars)
     scales = spec.features.scales_for(5)
-    first = bars_needed(spec.features.names(), scales, spec.windows.context_bars, 0)
+    first = bars_needed(
+        spec.features.names(), scales, spec.windows.context_bars, 0, timeframe_minutes=5
+    )
     bar = np.arange(first, bars, dtype=np.int64)
     known_at = FIRST_OPEN + (bar + 1) * BAR_NS
     samples = Samples(

@@ -85,7 +85,7 @@ def test_a_week_of_five_minute_bars_is_too_short_for_the_hour():
 
 
 def test_the_bars_needed_are_enough_and_nearly_all_needed():
-    needed = bars_needed(NAMES, (1, 3), 30, 9)
+    needed = bars_needed(NAMES, (1, 3), 30, 9, timeframe_minutes=5)
     candles = quiet_market(needed)
     table = compute_features(candles, NAMES, (1, 3))
     assert eligible_samples(candles, table, **LENGTHS).has_label.any()
@@ -103,3 +103,9 @@ def test_a_scale_that_does_not_fit_the_window_is_refused():
     with pytest.raises(ContextTooShort, match="at least 23 bars"):
         coarse_bars(22, 12)
     assert coarse_bars(23, 12) == 1
+
+
+def test_a_warm_up_of_whole_days_counts_in_bars_of_the_timeframe():
+    names = FEATURE_SETS["all-67"]
+    assert bars_needed(names, (1,), 64, 0, timeframe_minutes=5) == 7 * 288 + 1 + 64
+    assert bars_needed(names, (1,), 64, 0, timeframe_minutes=1) == 7 * 1440 + 1 + 64
