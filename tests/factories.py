@@ -224,7 +224,7 @@ def make_run(
 
 def make_checkpoint(run: TrainingRun, *, step: int = 50, **provenance: Any) -> Checkpoint:
     """A checkpoint of the first fold, row and files; `provenance` changes what it was made from."""
-    made_from = {
+    made_from: dict[str, Any] = {
         "spec_sha256": run.experiment.spec_sha256,
         "dataset_sha256": run.data_sha256,
         "seed": run.seed,

@@ -47,7 +47,7 @@ def supervise(job: Job, attempt: RunningAttempt, *, module: str) -> None:
     """
     trainer = Trainer(attempt, module)
     try:
-        attempt.record_trainer(trainer.pid)
+        attempt.write(lambda: attempt.record_trainer(trainer.pid))
         Watch(attempt, trainer).until_exit()
         trainer.end_group()
         _close(attempt, trainer)
