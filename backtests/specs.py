@@ -2,32 +2,26 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timezone
 from typing import Literal, Self
 
-from pydantic import AwareDatetime, field_validator, model_validator
+from pydantic import field_validator, model_validator
 
 from modeling.specs import ModelSpec
-from specs.declaration import InvalidSpec, Spec, declared
+from specs.declaration import InvalidSpec, Spec, UtcInstant, declared
 
 
 class SpanSpec(Spec):
     """The part of the candles on which the account trades."""
 
-    from_at: AwareDatetime | None = declared(
+    from_at: UtcInstant | None = declared(
         None, label="From", help="First bar traded (UTC). Empty: all there is.", advanced=True
     )
-    to_at: AwareDatetime | None = declared(
+    to_at: UtcInstant | None = declared(
         None,
         label="To",
         help="End of trading (UTC, exclusive). Empty: all there is.",
         advanced=True,
     )
-
-    @field_validator("from_at", "to_at")
-    @classmethod
-    def _in_utc(cls, value: datetime | None) -> datetime | None:
-        return value.astimezone(timezone.utc) if value else None
 
     @model_validator(mode="after")
     def _ends_after_it_begins(self) -> Self:

@@ -103,11 +103,13 @@ def estimate(spec: ModelSpec, version: DatasetVersion) -> dict[str, Any]:
     rate = TINY_SAMPLES_PER_S * TINY_COST / (size["parameters"] * tokens)
     fitted = sum(fold.samples["fit"] // spec.windows.stride for fold in plan.folds)
     resident = version.rows * len(spec.features.names()) * 4 * 2
+    kept = 12 * spec.network.d_model + 2 * spec.network.d_ff
+    activations = spec.training.batch * tokens * spec.network.layers * kept * 4
     state = size["parameters"] * 4 * 6
     return {
         "parameters": size["parameters"],
         "weight_mib": size["weight_mib"],
-        "memory_mib": round((resident + state) / 2**20 + 600, 1),
+        "memory_mib": round((resident + activations + state) / 2**20 + 600, 1),
         "windows": plan.windows,
         "folds": len(plan.folds),
         "runs": len(spec.training.seeds),

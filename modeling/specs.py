@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import difflib
-from datetime import datetime, timezone
+from datetime import datetime
 from typing import Literal, Self
 
-from pydantic import AwareDatetime, field_validator, model_validator
+from pydantic import field_validator, model_validator
 
 from markets.features.registry import FEATURE_SETS, FEATURES
-from specs.declaration import InvalidSpec, Spec, declared
+from specs.declaration import InvalidSpec, Spec, UtcInstant, declared
 
 SCALE_FACTORS = (1, 3, 6, 12)
 MINUTES_PER_DAY = 1440
@@ -18,17 +18,12 @@ MINUTES_PER_DAY = 1440
 class DataSpec(Spec):
     """Which part of each dataset version is used."""
 
-    from_at: AwareDatetime | None = declared(
+    from_at: UtcInstant | None = declared(
         None, label="From", help="First bar used (UTC). Empty: from the first bar of the version."
     )
-    to_at: AwareDatetime | None = declared(
+    to_at: UtcInstant | None = declared(
         None, label="To", help="End of the span used (UTC, exclusive). Empty: to the last bar."
     )
-
-    @field_validator("from_at", "to_at")
-    @classmethod
-    def _in_utc(cls, value: datetime | None) -> datetime | None:
-        return value.astimezone(timezone.utc) if value else None
 
     @model_validator(mode="after")
     def _ends_after_it_begins(self) -> Self:

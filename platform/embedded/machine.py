@@ -196,6 +196,8 @@ def web_arguments(port: int) -> list[str]:
     return [
         *("uvicorn", "config.asgi:application", "--host", HOST, "--port", str(port)),
         *("--lifespan", "off", "--no-access-log", "--no-server-header"),
+        # Nothing stands before this server, so whoever sends X-Forwarded-For makes it up.
+        "--no-proxy-headers",
         *("--timeout-graceful-shutdown", "5", "--log-level", "warning"),
     ]
 

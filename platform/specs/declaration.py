@@ -6,9 +6,19 @@ import difflib
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Any, Self
+from datetime import datetime, timezone
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 
 KEY_MAX = 80
 SHOWN_MAX = 120  # an error text repeats so much of what was sent
@@ -20,6 +30,23 @@ class InvalidSpec(ValueError):
     def __init__(self, fields: Mapping[str, str]) -> None:
         self.fields = dict(fields)
         super().__init__("; ".join(f"{path}: {text}" for path, text in self.fields.items()))
+
+
+def _written_time(value: object) -> object:
+    if not isinstance(value, (str, datetime)):
+        raise ValueError("expected a time such as 2024-01-31T00:00:00Z")
+    return value
+
+
+def _in_utc(value: datetime) -> datetime:
+    try:
+        return value.astimezone(timezone.utc)
+    except OverflowError:
+        raise ValueError("expected a time between the years 1 and 9999 in UTC") from None
+
+
+UtcInstant = Annotated[AwareDatetime, BeforeValidator(_written_time), AfterValidator(_in_utc)]
+"""An instant with a zone, kept in UTC; numbers are refused, because their unit is not said."""
 
 
 class Spec(BaseModel):
@@ -35,6 +62,10 @@ class Spec(BaseModel):
         unknown = [str(key) for key in data if key not in cls.model_fields]
         if unknown:
             raise InvalidSpec({key[:KEY_MAX]: cls._hint(key) for key in unknown})
+        # Python counts True as 1; nobody who writes true for a number means one.
+        for key, value in data.items():
+            if isinstance(value, bool) and cls.model_fields[key].annotation is not bool:
+                raise InvalidSpec({key: f"found {str(value).lower()}; expected no truth value"})
         return data
 
     @classmethod
