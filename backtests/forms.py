@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from django import forms
@@ -12,6 +11,7 @@ from markets.models import DatasetVersion
 from modeling.models import Experiment
 from specs.declaration import InvalidSpec
 from specs.forms import SpecForm
+from specs.strict_json import parse_json
 
 # Sections of the form in the order of the path, with what they are for.
 SECTIONS = {
@@ -79,7 +79,7 @@ class ExperimentForm(SpecForm):
                 del self.errors[path]
         cleaned = forms.Form.clean(self) or {}
         try:
-            self._parse(_only_spec(json.loads(text)))
+            self._parse(_only_spec(parse_json(text)))
         except ValueError as error:
             self.add_error("spec_json", f"expected JSON: {error}")
         return cleaned

@@ -128,6 +128,25 @@ def test_an_unknown_key_in_json_is_named_with_the_nearest_known_one(client, vers
     assert "did you mean &quot;learning_rate&quot;" in answer.content.decode()
 
 
+@pytest.mark.parametrize("page", ["/experiments/new/", "/experiments/estimate/"])
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[" * 250_000, "nested deeper than 64 levels"),
+        ('{"target": {}, "target": {}}', "occurs twice"),
+        ('{"training": {"learning_rate": NaN}}', "no JSON number"),
+        ("[]", "found no object"),
+    ],
+)
+def test_json_that_no_spec_can_be_read_from_is_refused_beside_its_field(
+    client, version, page, text, said
+):
+    answer = client.post(page, body(version, spec_json=text))
+    assert answer.status_code == (400 if page == "/experiments/new/" else 200)
+    assert said in answer.content.decode()
+    assert not Experiment.objects.exists()
+
+
 def test_candles_of_another_workspace_cannot_be_chosen(client, version):
     foreign = factories.make_version(factories.make_user("charlie").first_workspace())
     answer = client.post("/experiments/new/", body(foreign))
