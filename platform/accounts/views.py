@@ -16,6 +16,7 @@ from django.views.decorators.http import require_safe
 
 from accounts import audit
 from accounts.editing import user_of
+from accounts.forms import SignInForm
 from accounts.services import LinkNoLongerValid, use_sign_in_link
 
 PASSWORD_BACKEND = "django.contrib.auth.backends.ModelBackend"
@@ -24,6 +25,7 @@ PASSWORD_BACKEND = "django.contrib.auth.backends.ModelBackend"
 @method_decorator(login_not_required, name="dispatch")
 class SignIn(LoginView):
     template_name = "accounts/login.html"
+    authentication_form = SignInForm
     redirect_authenticated_user = True
 
     def form_valid(self, form: AuthenticationForm) -> HttpResponse:
@@ -31,7 +33,9 @@ class SignIn(LoginView):
         return super().form_valid(form)
 
     def form_invalid(self, form: AuthenticationForm) -> HttpResponse:
-        audit.record("sign_in_failed", subject=form.data.get("username", ""), request=self.request)
+        # A name that the form refused is not kept: it may hold what the database cannot store.
+        subject = form.cleaned_data.get("username", "")
+        audit.record("sign_in_failed", subject=subject, request=self.request)
         return self.render_to_response(self.get_context_data(form=form), status=400)
 
 
@@ -60,7 +64,7 @@ def sign_in_link(request: HttpRequest, token: str) -> HttpResponse:
     try:
         user = use_sign_in_link(token)
     except LinkNoLongerValid:
-        context = {"form": AuthenticationForm(request), "link_is_dead": True}
+        context = {"form": SignInForm(request), "link_is_dead": True}
         return render(request, "accounts/login.html", context, status=410)
     login(request, user, backend=PASSWORD_BACKEND)
     audit.record("sign_in_link", user=user, request=request)
@@ -70,7 +74,7 @@ def sign_in_link(request: HttpRequest, token: str) -> HttpResponse:
 def locked_out(request: HttpRequest, *details: Any) -> HttpResponse:
     """Five wrong passwords: the same answer for known and unknown names."""
     wait_s = int(settings.AXES_COOLOFF_TIME * 3600)
-    context = {"form": AuthenticationForm(request), "locked_minutes": wait_s // 60}
+    context = {"form": SignInForm(request), "locked_minutes": wait_s // 60}
     response = render(request, "accounts/login.html", context, status=429)
     response["Retry-After"] = str(wait_s)
     return response

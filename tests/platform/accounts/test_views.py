@@ -1,4 +1,5 @@
 import pytest
+from axes.models import AccessAttempt
 
 from accounts.models import AuditEvent
 from accounts.services import make_sign_in_link
@@ -24,6 +25,33 @@ def test_a_wrong_password_is_400_and_says_the_same_for_unknown_names(client, ali
     assert known.status_code == unknown.status_code == 400
     assert "do not match" in known.content.decode()
     assert "do not match" in unknown.content.decode()
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        {"username": "ali\0ce", "password": PASSWORD},
+        {"username": "a" * 5000, "password": PASSWORD},
+        {"username": "alice", "password": "\0"},
+        {"username": "alice", "password": "p" * 5000},
+    ],
+)
+def test_a_name_or_password_that_can_be_nobodys_is_answered_like_a_wrong_password(
+    client, alice, settings, sent
+):
+    settings.AXES_ENABLED = True
+    answer = client.post("/login/", sent)
+    assert answer.status_code == 400
+    assert "do not match" in answer.content.decode()
+    assert not AccessAttempt.objects.exists()
+    assert AuditEvent.objects.filter(action="sign_in_failed").count() == 1
+
+
+def test_a_wrong_password_is_counted_and_its_name_is_audited(client, alice, settings):
+    settings.AXES_ENABLED = True
+    client.post("/login/", {"username": "alice", "password": "wrong"})
+    assert AccessAttempt.objects.get().username == "alice"
+    assert AuditEvent.objects.get(action="sign_in_failed").subject == "alice"
 
 
 def test_sign_in_never_redirects_to_another_site(client, alice):
