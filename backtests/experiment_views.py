@@ -22,7 +22,7 @@ from accounts.models import Workspace
 from backtests.forms import SECTIONS, ExperimentForm, shown_values, spec_of
 from backtests.models import Backtest
 from backtests.presets import preset as preset_named
-from backtests.services import create_experiment, estimate, launch_experiment
+from backtests.services import create_experiment_once, estimate, launch_experiment
 from backtests.specs import ExperimentSpec
 from jobs.errors import InvalidIdempotencyKey, JobConflict, QueueFull
 from jobs.views import refused_for_now
@@ -76,12 +76,13 @@ def experiment_new(request: HttpRequest) -> HttpResponse:
     experiment = None
     if form.is_valid() and isinstance(form.spec, ExperimentSpec):
         try:
-            experiment = create_experiment(
+            experiment = create_experiment_once(
                 workspace=membership.workspace,
                 user=user_of(request),
                 name=form.cleaned_data["name"],
-                versions=[form.cleaned_data["datasets"]],
+                version=form.cleaned_data["datasets"],
                 spec=form.spec,
+                key=request.POST.get("key", ""),
                 preset=preset if preset in PRESETS else "",
                 notes=form.cleaned_data["notes"],
             )
@@ -91,7 +92,8 @@ def experiment_new(request: HttpRequest) -> HttpResponse:
         context = form_context(request, form, preset if preset in PRESETS else DEFAULT_PRESET)
         return render(request, "backtests/experiment_new.html", context, status=400)
     if request.POST.get("action") == "launch":
-        return launched(request, experiment, request.POST.get("key", ""))
+        # Not the page's own key: sent again with another value, it starts another experiment.
+        return launched(request, experiment, experiment.form_key or "")
     messages.success(
         request, "The experiment is saved. It does not change any more; clone it to vary it."
     )

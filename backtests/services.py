@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from typing import Any
 
 from django.db import transaction
@@ -8,6 +9,7 @@ from django.db import transaction
 from accounts.models import User, Workspace
 from backtests.models import Backtest
 from backtests.specs import BacktestSpec, ExperimentSpec
+from jobs.claim import lock
 from jobs.idempotency import replay
 from jobs.services import enqueue
 from jobs.statuses import JobKind, Queue
@@ -40,6 +42,53 @@ def create_experiment(
         preset=preset,
         notes=notes,
     )
+
+
+@transaction.atomic
+def create_experiment_once(
+    *,
+    workspace: Workspace,
+    user: User | None,
+    name: str,
+    version: DatasetVersion,
+    spec: ExperimentSpec,
+    key: str,
+    preset: str = "",
+    notes: str = "",
+) -> Experiment:
+    """The experiment of a form, stored by the first of equal submissions. Raises InvalidSpec.
+
+    Submissions are equal when their key and all they say are; the same page sent again with another
+    value makes an experiment of its own. Equal ones at the same moment wait for each other here.
+    """
+    if not key:
+        return create_experiment(
+            workspace=workspace,
+            user=user,
+            name=name,
+            versions=[version],
+            spec=spec,
+            preset=preset,
+            notes=notes,
+        )
+    said = json.dumps([key, name, version.pk, spec.sha256(), preset, notes])
+    form_key = hashlib.sha256(said.encode()).hexdigest()
+    lock("outsample.backtests.experiment", f"{workspace.pk}:{form_key}")
+    known = Experiment.objects.filter(workspace=workspace, form_key=form_key).first()
+    if known is not None:
+        return known
+    experiment = create_experiment(
+        workspace=workspace,
+        user=user,
+        name=name,
+        versions=[version],
+        spec=spec,
+        preset=preset,
+        notes=notes,
+    )
+    experiment.form_key = form_key
+    experiment.save(update_fields=["form_key"])
+    return experiment
 
 
 def estimate(spec: ExperimentSpec, version: DatasetVersion) -> dict[str, Any]:

@@ -40,6 +40,8 @@ class Experiment(WorkspaceRow):
     holdout_openings = models.PositiveIntegerField(default=0)
     notes = models.TextField(blank=True)
     archived_at = models.DateTimeField(null=True, blank=True)
+    # Digest of the form it was saved with; a form sent again leads back to it.
+    form_key = models.CharField(max_length=64, null=True, blank=True, editable=False)
 
     objects = ExperimentQuerySet.as_manager()  # type: ignore[misc]  # narrows the base's manager
 
@@ -47,6 +49,11 @@ class Experiment(WorkspaceRow):
         ordering = ["-pk"]
         indexes = [
             models.Index(fields=["workspace", "-created_at"], name="experiments_by_workspace")
+        ]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["workspace", "form_key"], name="one_experiment_per_form"
+            )
         ]
 
     def __str__(self) -> str:

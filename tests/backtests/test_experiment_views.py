@@ -1,6 +1,10 @@
 import json
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
 
 import pytest
+from django.db import connection
+from django.test import Client
 
 from accounts.models import Role
 from backtests.forms import shown_values
@@ -85,6 +89,54 @@ def test_save_and_launch_queues_run_and_backtest(client, version):
     run = TrainingRun.objects.get()
     assert answer.headers["Location"] == f"/runs/{run.pk}/"
     assert Backtest.objects.get(run=run).job.after_id == run.job_id
+
+
+def test_a_form_saved_twice_makes_one_experiment(client, version):
+    first, second = (client.post("/experiments/new/", body(version)) for _ in range(2))
+    experiment = Experiment.objects.get()
+    assert first.headers["Location"] == second.headers["Location"]
+    assert first.headers["Location"] == f"/experiments/{experiment.pk}/"
+
+
+def test_a_form_launched_twice_makes_one_experiment_and_one_run(client, version):
+    sent = body(version, action="launch")
+    first, second = (client.post("/experiments/new/", sent) for _ in range(2))
+    assert Experiment.objects.count() == 1
+    assert first.headers["Location"] == second.headers["Location"]
+    assert first.headers["Location"] == f"/runs/{TrainingRun.objects.get().pk}/"
+
+
+@pytest.mark.parametrize("changes", [{"training.epochs": "3"}, {"name": "Other"}, {"key": "two"}])
+def test_another_value_or_another_page_makes_another_experiment(client, version, changes):
+    client.post("/experiments/new/", body(version, action="launch"))
+    client.post("/experiments/new/", body(version, action="launch") | changes)
+    assert Experiment.objects.count() == TrainingRun.objects.count() == 2
+
+
+def test_forms_without_a_key_are_never_taken_for_each_other(client, version):
+    for _ in range(2):
+        client.post("/experiments/new/", body(version, key=""))
+    assert Experiment.objects.count() == 2
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_form_sent_three_times_at_once_makes_one_experiment_and_one_run(client, version):
+    at_once = Barrier(3)
+
+    def send(_: int) -> str:
+        sender = Client()
+        sender.cookies = client.cookies
+        at_once.wait(timeout=20)
+        try:
+            answer = sender.post("/experiments/new/", body(version, action="launch"))
+            return answer.headers["Location"]
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(3) as pool:
+        places = set(pool.map(send, range(3)))
+    assert places == {f"/runs/{TrainingRun.objects.get().pk}/"}
+    assert Experiment.objects.count() == 1
 
 
 def test_a_wrong_field_is_400_with_text_beside_it_and_keeps_the_rest(client, version):
