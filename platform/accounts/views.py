@@ -11,12 +11,15 @@ from django.contrib.auth.views import LoginView, LogoutView, PasswordChangeView
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse_lazy
+from django.utils import timezone
 from django.utils.decorators import method_decorator
-from django.views.decorators.http import require_safe
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_http_methods
 
 from accounts import audit
 from accounts.editing import user_of
 from accounts.forms import SignInForm
+from accounts.models import SignInLink, token_digest
 from accounts.services import LinkNoLongerValid, use_sign_in_link
 
 PASSWORD_BACKEND = "django.contrib.auth.backends.ModelBackend"
@@ -58,17 +61,35 @@ class PasswordChange(PasswordChangeView):
 
 
 @login_not_required
-@require_safe
+@never_cache
+@require_http_methods(["GET", "HEAD", "POST"])
 def sign_in_link(request: HttpRequest, token: str) -> HttpResponse:
-    """Signs in with a link that works once."""
+    """Signs in with a link that works once; opening it alone does not use it up.
+
+    Mail scanners and previews open links, but they press no button.
+    """
+    if request.method != "POST":
+        if not is_usable(token):
+            return dead_link(request)
+        return render(request, "accounts/sign_in_link.html")
     try:
         user = use_sign_in_link(token)
     except LinkNoLongerValid:
-        context = {"form": SignInForm(request), "link_is_dead": True}
-        return render(request, "accounts/login.html", context, status=410)
+        return dead_link(request)
     login(request, user, backend=PASSWORD_BACKEND)
     audit.record("sign_in_link", user=user, request=request)
     return redirect("web:dashboard")
+
+
+def is_usable(token: str) -> bool:
+    """Whether the link behind this token would sign somebody in just now."""
+    links = SignInLink.objects.filter(digest=token_digest(token), used_at=None)
+    return links.filter(expires_at__gt=timezone.now()).exists()
+
+
+def dead_link(request: HttpRequest) -> HttpResponse:
+    context = {"form": SignInForm(request), "link_is_dead": True}
+    return render(request, "accounts/login.html", context, status=410)
 
 
 def locked_out(request: HttpRequest, *details: Any) -> HttpResponse:

@@ -43,7 +43,7 @@ def test_sign_in_link_works_once():
     make_user("alice")
     link = json.loads(said("sign_in_link", "alice", "--json"))["link"]
     client = Client()
-    assert client.get(link).status_code == 302
+    assert client.post(link).status_code == 302
     assert client.get("/").status_code == 200
     assert Client().get(link).status_code == 410
 

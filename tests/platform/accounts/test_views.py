@@ -1,7 +1,11 @@
+import re
+
 import pytest
 from axes.models import AccessAttempt
+from django.test import Client
+from django.utils import timezone
 
-from accounts.models import AuditEvent
+from accounts.models import AuditEvent, SignInLink
 from accounts.services import make_sign_in_link
 from tests.factories import PASSWORD, make_user
 
@@ -70,11 +74,39 @@ def test_the_sixth_wrong_password_is_429_with_retry_after(client, alice, setting
 
 def test_a_sign_in_link_works_once(client, alice):
     link = make_sign_in_link(alice)
-    assert client.get(link).headers["Location"] == "/"
+    assert client.post(link).headers["Location"] == "/"
+    assert client.get("/").status_code == 200
     client.logout()
-    again = client.get(link)
-    assert again.status_code == 410
-    assert "no longer valid" in again.content.decode()
+    for again in (client.post(link), client.get(link)):
+        assert again.status_code == 410
+        assert "no longer valid" in again.content.decode()
+    assert client.get("/").status_code == 302
+
+
+def test_opening_a_sign_in_link_neither_signs_in_nor_uses_it_up(client, alice):
+    link = make_sign_in_link(alice)
+    for ask in (client.head, client.get, client.get):
+        assert ask(link).status_code == 200
+    assert client.get("/").status_code == 302
+    assert not AuditEvent.objects.filter(action="sign_in_link").exists()
+    assert client.post(link).status_code == 302
+    assert AuditEvent.objects.filter(action="sign_in_link", user=alice).count() == 1
+
+
+def test_the_page_of_a_sign_in_link_has_one_button_that_signs_in(alice):
+    strict = Client(enforce_csrf_checks=True)
+    link = make_sign_in_link(alice)
+    page = strict.get(link).content.decode()
+    assert page.count(">Sign in</button>") == 1
+    assert strict.post(link).status_code == 403
+    sent = {"csrfmiddlewaretoken": re.search('csrfmiddlewaretoken" value="([^"]+)', page)[1]}
+    assert strict.post(link, sent).headers["Location"] == "/"
+
+
+def test_an_expired_sign_in_link_is_dead(client, alice):
+    link = make_sign_in_link(alice)
+    SignInLink.objects.update(expires_at=timezone.now())
+    assert client.get(link).status_code == client.post(link).status_code == 410
 
 
 def test_signing_out_needs_a_post(client, alice):
@@ -101,7 +133,5 @@ def test_a_short_password_is_refused_beside_its_field(client, alice):
 
 
 def test_a_form_without_its_token_is_403(alice):
-    from django.test import Client
-
     strict = Client(enforce_csrf_checks=True)
     assert strict.post("/login/", {"username": "alice", "password": PASSWORD}).status_code == 403
