@@ -1,5 +1,8 @@
+import socket
+import time
+
 import pytest
-from django.db import OperationalError
+from django.db import OperationalError, connection
 
 from embedded.lock import RunningUp, UpLock
 from jobs.statuses import JobStatus
@@ -71,6 +74,33 @@ def test_readyz_is_503_without_the_database(client, monkeypatch):
     answer = client.get("/readyz")
     assert answer.status_code == 503
     assert answer.json()["checks"]["database"]["detail"].startswith("OperationalError")
+
+
+@pytest.fixture
+def silent_database(monkeypatch):
+    """A server that takes connections and never says a word, as a stopped Postgres does."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        monkeypatch.setitem(connection.settings_dict, "HOST", "127.0.0.1")
+        monkeypatch.setitem(connection.settings_dict, "PORT", str(server.getsockname()[1]))
+        yield
+
+
+@pytest.mark.parametrize(
+    ("limit_s", "said"), [(health.ANSWER_S, "ConnectionTimeout"), (0.2, "no answer within 0.2 s")]
+)
+def test_readyz_is_503_in_time_while_the_database_is_silent(
+    client, monkeypatch, silent_database, limit_s, said
+):
+    monkeypatch.setitem(health.CHECKS, "broker", lambda: "")
+    monkeypatch.setattr(health, "ANSWER_S", limit_s)
+    begun = time.monotonic()
+    answer = client.get("/readyz")
+    assert time.monotonic() - begun < limit_s + 1
+    assert answer.status_code == 503
+    checks = answer.json()["checks"]
+    assert checks["database"]["detail"].startswith(said)
+    assert not checks["workers"]["ok"]
+    assert list(checks) == list(health.CHECKS)
 
 
 @pytest.fixture
