@@ -21,7 +21,7 @@ class RequestIdMiddleware:
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         # What every request and every answer goes through as soon as there is a request id.
-        self.get_response = RefuseNulMiddleware(get_response)
+        self.get_response = RefuseNulMiddleware(PrivateAnswersMiddleware(get_response))
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         sent = request.headers.get("X-Request-ID", "")
@@ -66,6 +66,23 @@ def holds_nul(request: HttpRequest) -> bool:
     except (RequestDataTooBig, UnreadablePostError):
         # Whoever reads the form gets the same error and answers it.
         return False
+
+
+class PrivateAnswersMiddleware:
+    """No cache keeps a page, a download or an API answer, unless its view says otherwise.
+
+    Static files are answered before there is a session; they stay cacheable.
+    """
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        response = self.get_response(request)
+        if hasattr(request, "session") and "Cache-Control" not in response:
+            # With an ETag the browser may keep its own copy, and asks before each use.
+            response["Cache-Control"] = f"private, no-{'cache' if 'ETag' in response else 'store'}"
+        return response
 
 
 class DatabaseAwayMiddleware:

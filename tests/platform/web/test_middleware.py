@@ -1,6 +1,8 @@
 import pytest
+from django.test import Client
 
-from tests.factories import make_import, make_user
+from jobs.statuses import JobStatus
+from tests.factories import make_import, make_job, make_user, make_version
 
 pytestmark = pytest.mark.django_db
 FORM = "application/x-www-form-urlencoded"
@@ -61,3 +63,35 @@ def test_a_nul_in_the_session_cookie_is_a_bad_request(client):
 def test_a_form_without_nul_reaches_its_page(client, alice):
     answer = client.post("/theme/", "next=/jobs/", content_type=FORM)
     assert answer.headers["Location"] == "/jobs/"
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/experiments/", "/experiments/new/", "/nowhere/", "/api/jobs/"]
+)
+def test_no_cache_keeps_what_a_signed_in_person_sees(client, alice, path):
+    assert client.get(path).headers["Cache-Control"] == "private, no-store"
+
+
+def test_no_cache_keeps_downloaded_candles(client, alice):
+    version = make_version(alice.first_workspace())
+    answer = client.get(f"/datasets/{version.dataset_id}/versions/{version.number}/candles.parquet")
+    assert answer.headers["Cache-Control"] == "private, no-store"
+    answer.close()
+
+
+def test_an_answer_with_an_etag_is_kept_by_the_browser_and_asked_for_again(client, alice):
+    job = make_job(alice.first_workspace(), status=JobStatus.QUEUED)
+    answer = client.get(f"/jobs/{job.pk}/status/")
+    assert answer.headers["ETag"]
+    assert answer.headers["Cache-Control"] == "private, no-cache"
+    again = client.get(f"/jobs/{job.pk}/status/", headers={"If-None-Match": answer.headers["ETag"]})
+    assert again.status_code == 304
+
+
+def test_static_files_stay_cacheable(settings):
+    settings.STATIC_ROOT.mkdir(parents=True, exist_ok=True)
+    (settings.STATIC_ROOT / "plain.txt").write_text("plain")
+    answer = Client().get("/static/plain.txt")
+    assert answer.status_code == 200
+    assert "no-store" not in answer.headers["Cache-Control"]
+    answer.close()
