@@ -49,6 +49,10 @@ def test_a_nul_sent_to_the_api_is_answered_in_the_form_of_its_errors(client, ali
     assert set(answer.json()) == {"code", "detail", "fields", "request_id"}
 
 
+def test_a_nul_in_the_path_of_the_api_is_not_found(client, alice):
+    assert client.get("/api/runs/%00/").status_code == 404
+
+
 def test_a_nul_in_a_form_is_a_bad_request(client):
     answer = client.post("/login/", "username=a%00b&password=x", content_type=FORM)
     assert answer.status_code == 400
