@@ -55,10 +55,9 @@ class RefuseNulMiddleware:
 def holds_nul(request: HttpRequest) -> bool:
     """Whether a NUL is in anything that views take as text and look up in the database."""
     query = request.META.get("QUERY_STRING", "")
-    if "%00" in query or "\0" in query:
-        return True
-    # Every id of the API is a number or a UUID: there such an address is 404 like any unknown one.
-    if "\0" in request.path and not request.path.startswith("/api/"):
+    in_address = "\0" in request.path or "%00" in query or "\0" in query
+    # An address of the API holds numbers, UUIDs and instants; it names what is wrong with them.
+    if in_address and not request.path.startswith("/api/"):
         return True
     if any("\0" in value for value in request.COOKIES.values()):
         return True

@@ -43,14 +43,18 @@ def test_an_escaped_percent_before_two_noughts_is_no_nul(client, alice):
     assert client.get("/experiments/?q=%2500").status_code == 200
 
 
-def test_a_nul_sent_to_the_api_is_answered_in_the_form_of_its_errors(client, alice):
+def test_the_api_names_the_parameter_that_holds_a_nul(client, alice):
     answer = client.get("/api/experiments/?q=%00")
     assert answer.status_code == 400
-    assert set(answer.json()) == {"code", "detail", "fields", "request_id"}
-
-
-def test_a_nul_in_the_path_of_the_api_is_not_found(client, alice):
+    assert list(answer.json()["fields"]) == ["q"]
     assert client.get("/api/runs/%00/").status_code == 404
+
+
+def test_a_nul_in_a_cookie_sent_to_the_api_is_answered_in_the_form_of_its_errors(client):
+    client.cookies["sessionid"] = "a\0b"
+    answer = client.get("/api/experiments/")
+    assert answer.status_code == 400
+    assert set(answer.json()) == {"code", "detail", "fields", "request_id"}
 
 
 def test_a_nul_in_a_form_is_a_bad_request(client):
