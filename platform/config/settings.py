@@ -67,6 +67,8 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "web.middleware.DatabaseAwayMiddleware",
     "web.middleware.RequestIdMiddleware",
+    "web.middleware.RefuseNulMiddleware",
+    "web.middleware.PrivateAnswersMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "csp.middleware.CSPMiddleware",

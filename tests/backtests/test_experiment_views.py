@@ -180,7 +180,7 @@ def test_an_unknown_key_in_json_is_named_with_the_nearest_known_one(client, vers
     assert "did you mean &quot;learning_rate&quot;" in answer.content.decode()
 
 
-@pytest.mark.parametrize("page", ["/experiments/new/", "/experiments/estimate/"])
+@pytest.mark.parametrize("address", ["/experiments/new/", "/experiments/estimate/"])
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -191,10 +191,10 @@ def test_an_unknown_key_in_json_is_named_with_the_nearest_known_one(client, vers
     ],
 )
 def test_json_that_no_spec_can_be_read_from_is_refused_beside_its_field(
-    client, version, page, text, said
+    client, version, address, text, said
 ):
-    answer = client.post(page, body(version, spec_json=text))
-    assert answer.status_code == (400 if page == "/experiments/new/" else 200)
+    answer = client.post(address, body(version, spec_json=text))
+    assert answer.status_code == (400 if address == "/experiments/new/" else 200)
     assert said in answer.content.decode()
     assert not Experiment.objects.exists()
 

@@ -214,9 +214,9 @@ def test_page_size_is_bounded(alice, query):
     assert "page_size" in refusal(bearer(alice).get(f"/api/jobs/?{query}"), 400)["fields"]
 
 
-@pytest.mark.parametrize("page", ["0", "2", "-1", "x", "%00", "9" * 5000])
-def test_page_that_is_not_there_is_404(alice, page):
-    refusal(bearer(alice).get(f"/api/jobs/?page={page}"), 404)
+@pytest.mark.parametrize("number", ["0", "2", "-1", "x", "%00", "9" * 5000])
+def test_page_that_is_not_there_is_404(alice, number):
+    refusal(bearer(alice).get(f"/api/jobs/?page={number}"), 404)
 
 
 def test_unknown_parameter_is_named(alice):
