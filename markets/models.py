@@ -8,7 +8,7 @@ from django.db import models
 from accounts.models import VisibleQuerySet, WorkspaceRow
 from artifacts.models import StoredFile
 from jobs.models import Job
-from markets.specs import ImportSpec, timeframe_name
+from markets.specs import DownloadSpec, ImportSpec, timeframe_name
 from specs.columns import SpecColumn
 
 
@@ -91,6 +91,10 @@ class DatasetVersion(WorkspaceRow):
     duplicates_dropped = models.PositiveIntegerField()
     notices = models.JSONField(default=list)
     report = models.JSONField(default=dict)
+    # What changed against the version before it; null for the first.
+    difference = models.JSONField(null=True)
+    # The version that a resampled one was made from.
+    parent = models.ForeignKey("self", null=True, on_delete=models.PROTECT, related_name="derived")
 
     class Meta:
         ordering = ["-number"]
@@ -114,14 +118,68 @@ class DatasetVersion(WorkspaceRow):
         return self.missing_bars / max(1, self.rows + self.missing_bars)
 
 
+class Acceptance(WorkspaceRow):
+    """Someone has looked at findings above the limits and takes the candles as they are."""
+
+    version = models.OneToOneField(
+        DatasetVersion, on_delete=models.CASCADE, related_name="acceptance"
+    )
+    accepted_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+"
+    )
+    findings = models.JSONField(default=list)
+    reason = models.TextField()
+
+    def __str__(self) -> str:
+        return f"Acceptance of {self.version}"
+
+
+class FeatureReport(WorkspaceRow):
+    """The features of a version as one code version computes them: their summary and certificate.
+
+    The values themselves lie in the feature cache, which may be emptied at any time.
+    """
+
+    version = models.ForeignKey(
+        DatasetVersion, on_delete=models.CASCADE, related_name="feature_reports"
+    )
+    code_version = models.CharField(max_length=40)
+    job = models.OneToOneField(Job, on_delete=models.PROTECT, related_name="feature_report")
+    summary = models.JSONField(null=True)
+    certificate = models.JSONField(null=True)
+
+    class Meta:
+        ordering = ["-pk"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["version", "code_version"], name="one_feature_report_per_code_version"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"Features of {self.version}"
+
+
 class Import(WorkspaceRow):
-    """One attempt to turn a file into a sealed version."""
+    """One attempt to get a sealed version: from a file, an exchange, another version or a generator.
+
+    `job` is the work under way or done last: detection first, where a preview was asked for, then
+    the import itself.
+    """
 
     created_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+"
     )
     job = models.OneToOneField(Job, on_delete=models.PROTECT, related_name="candle_import")
     spec = SpecColumn(ImportSpec)
+    # What the head of the file says, as `markets.sources.preview` tells it.
+    preview = models.JSONField(null=True)
+    # What is asked of the exchange.
+    download = SpecColumn(DownloadSpec, null=True)
+    # The version whose candles are resampled.
+    parent = models.ForeignKey(
+        DatasetVersion, null=True, on_delete=models.SET_NULL, related_name="resamplings"
+    )
     source = models.CharField(max_length=10, choices=Source.choices, default=Source.FILE)
     sent_name = models.CharField(max_length=200)
     # Kept for 24 h after a failure so that the mapping can be corrected.

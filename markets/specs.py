@@ -8,7 +8,7 @@ from typing import Literal, Self
 
 from pydantic import field_validator, model_validator
 
-from specs.declaration import InvalidSpec, Spec, declared
+from specs.declaration import InvalidSpec, Spec, UtcInstant, declared
 
 TIMEFRAME_MINUTES: dict[str, int] = {
     "1m": 1,
@@ -25,8 +25,19 @@ TIMEFRAME_MINUTES: dict[str, int] = {
     "1d": 1440,
 }
 REQUIRED_COLUMNS = ("timestamp", "open", "high", "low", "close", "volume")
+VENUES: dict[str, str] = {
+    "binance": "Binance",
+    "binanceusdm": "Binance USD-M futures",
+    "bybit": "Bybit",
+    "okx": "OKX",
+    "kraken": "Kraken",
+    "coinbase": "Coinbase",
+    "kucoin": "KuCoin",
+    "bitstamp": "Bitstamp",
+}
 SYMBOL_PATTERN = re.compile(r"^[A-Z0-9]{2,20}([/_-][A-Z0-9]{2,10})?(:[A-Z0-9]{2,10})?$")
 
+FixedTimeframe = Literal["1m", "3m", "5m", "15m", "30m", "1h", "2h", "4h", "6h", "8h", "12h", "1d"]
 Timeframe = Literal[
     "auto", "1m", "3m", "5m", "15m", "30m", "1h", "2h", "4h", "6h", "8h", "12h", "1d"
 ]
@@ -35,6 +46,13 @@ Timeframe = Literal[
 def timeframe_name(minutes: int) -> str:
     """The name of a supported timeframe. Raises KeyError for any other number of minutes."""
     return {value: name for name, value in TIMEFRAME_MINUTES.items()}[minutes]
+
+
+def _symbol(value: str) -> str:
+    symbol = value.strip().upper()
+    if not SYMBOL_PATTERN.fullmatch(symbol):
+        raise ValueError("expected letters and digits such as BTCUSDT, BTC/USDT or BTC/USDT:USDT")
+    return symbol
 
 
 class ImportSpec(Spec):
@@ -90,12 +108,7 @@ class ImportSpec(Spec):
     @field_validator("symbol")
     @classmethod
     def _symbol_is_well_formed(cls, value: str) -> str:
-        symbol = value.strip().upper()
-        if not SYMBOL_PATTERN.fullmatch(symbol):
-            raise ValueError(
-                "expected letters and digits such as BTCUSDT, BTC/USDT or BTC/USDT:USDT"
-            )
-        return symbol
+        return _symbol(value)
 
     @field_validator("venue")
     @classmethod
@@ -119,3 +132,31 @@ class ImportSpec(Spec):
                 known = ", ".join(REQUIRED_COLUMNS)
                 raise InvalidSpec({"column_map": f'unknown column "{key}"; expected {known}'})
         return self
+
+
+class DownloadSpec(Spec):
+    """Which public candles are asked of an exchange. No address, host or key is ever taken."""
+
+    venue: Literal[
+        "binance", "binanceusdm", "bybit", "okx", "kraken", "coinbase", "kucoin", "bitstamp"
+    ] = declared(
+        "binance",
+        label="Exchange",
+        help="Whose public candles are fetched.",
+        choices=VENUES,
+    )
+    symbol: str = declared(
+        label="Symbol",
+        help="The market as the exchange lists it, for example BTC/USDT or BTC/USDT:USDT.",
+        max_length=50,
+    )
+    timeframe: FixedTimeframe = declared("5m", label="Timeframe", help="The length of one bar.")
+    from_at: UtcInstant = declared(label="From", help="Open of the first bar, UTC.")
+    to_at: UtcInstant | None = declared(
+        None, label="To", help="End, UTC, exclusive. Empty: up to the last closed bar."
+    )
+
+    @field_validator("symbol")
+    @classmethod
+    def _symbol_is_well_formed(cls, value: str) -> str:
+        return _symbol(value)

@@ -9,6 +9,6 @@ from markets.models import Import
 
 @job_task(kind=JobKind.IMPORT, queue=Queue.DATA, extra_memory_gib=4)
 def run_import(job: Job, attempt: RunningAttempt) -> None:
-    from markets.pipeline import import_candles
+    from markets.pipeline.imports import import_candles
 
     import_candles(Import.objects.select_related("upload").get(job=job), attempt)

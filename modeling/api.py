@@ -13,7 +13,7 @@ from accounts.api_views import MemberRequest, VisibleList, VisibleRows
 from accounts.rest import refuse_conflict, whole_number
 from jobs.api import JobSerializer, cancelled
 from jobs.errors import JobConflict, QueueFull
-from markets.api import SPAN, SPAN_SCHEMA, span_of
+from markets.api.datasets import SPAN, SPAN_SCHEMA, span_of
 from modeling.models import BaselineScore, Fold, MetricPoint, PredictionSet, TrainingRun
 from modeling.reading import prediction_rows
 from modeling.services import resume_run

@@ -19,7 +19,7 @@ from jobs.execution import execute, run_body
 from jobs.models import Job
 from jobs.workers import claimant
 from markets.models import DatasetVersion, Import
-from markets.services import launch_demo
+from markets.services.imports import launch_demo
 from modeling.models import TrainingRun
 
 

@@ -15,7 +15,7 @@ if __name__ == "__main__":
     django.setup()
     from accounts.models import ApiToken, Scope
     from accounts.services import create_user
-    from markets.services import launch_demo
+    from markets.services.imports import launch_demo
 
     user, _password = create_user("alice")
     workspace = user.memberships.get().workspace

@@ -11,7 +11,7 @@ from jobs.models import Job
 from jobs.reconciler import reconcile
 from jobs.statuses import JobStatus
 from markets.models import Import
-from markets.services import forget_old_uploads
+from markets.services.imports import forget_old_uploads
 from tests import factories
 
 pytestmark = pytest.mark.django_db

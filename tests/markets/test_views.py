@@ -209,7 +209,7 @@ def test_an_upload_beyond_a_quota_of_jobs_says_when_to_come_back(client, alice, 
     def refuse(**_):
         raise QueueFull("quota_launches", "30 launches in the last hour, the limit is 30.", 1800)
 
-    monkeypatch.setattr("markets.views.launch_import", refuse)
+    monkeypatch.setattr("markets.views.imports.launch_import", refuse)
     answer = send(client)
     assert (answer.status_code, answer.headers["Retry-After"]) == (429, "1800")
     assert "the limit is 30" in answer.content.decode()

@@ -14,7 +14,7 @@ from artifacts.store import QuotaExceeded
 from jobs.models import Job
 from jobs.statuses import JobStatus
 from markets.models import Import
-from markets.services import RefusedUpload, launch_import
+from markets.services.imports import RefusedUpload, launch_import
 from markets.specs import ImportSpec
 from specs.declaration import InvalidSpec
 

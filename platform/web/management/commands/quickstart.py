@@ -28,7 +28,7 @@ from jobs.errors import JobConflict, QueueFull
 from jobs.models import Job
 from jobs.statuses import JobStatus
 from markets.models import DatasetVersion
-from markets.services import RefusedUpload, launch_demo, launch_import
+from markets.services.imports import RefusedUpload, launch_demo, launch_import
 from markets.specs import ImportSpec
 from modeling.models import Experiment, TrainingRun
 from modeling.specs import ModelSpec

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.http import QueryDict
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import generics, serializers
@@ -10,11 +9,11 @@ from rest_framework.parsers import MultiPartParser
 from rest_framework.response import Response
 
 from accounts.api_views import MemberRequest, VisibleList, VisibleRows
-from accounts.rest import Problem, json_object
+from accounts.rest import Problem
 from jobs.api import started
-from markets.models import Dataset, DatasetVersion, Import
+from markets.api.imports import ImportSerializer, UploadSerializer, fields_of, launched
+from markets.models import Dataset, DatasetVersion
 from markets.reading import CandleRange, InvalidRange, chart_bars, iso_times
-from markets.services import RefusedUpload, launch_import
 from markets.specs import ImportSpec
 
 COLUMNS = ("open", "high", "low", "close", "volume")
@@ -50,38 +49,6 @@ class DatasetSerializer(serializers.ModelSerializer[Dataset]):
         fields = ("id", "name", "symbol", "venue", "kind", "timeframe", "latest_version")
 
 
-class ImportSerializer(serializers.ModelSerializer[Import]):
-    status = serializers.CharField(source="job.status")
-    code = serializers.CharField(source="job.code")
-    message = serializers.CharField(source="job.shown_message")
-    dataset = serializers.SerializerMethodField()
-    version = serializers.SerializerMethodField()
-
-    class Meta:
-        model = Import
-        fields = ("id", "job", "status", "code", "message", "sent_name", "dataset", "version")
-
-    def get_dataset(self, row: Import) -> int | None:
-        return row.version.dataset_id if row.version else None
-
-    def get_version(self, row: Import) -> int | None:
-        return row.version.number if row.version else None
-
-
-class UploadSerializer(serializers.Serializer[Any]):
-    """For the schema only; the fields are those of ImportSpec."""
-
-    file = serializers.FileField()
-    symbol = serializers.CharField()
-    venue = serializers.CharField(required=False)
-    kind = serializers.CharField(required=False)
-    timeframe = serializers.CharField(required=False)
-    timestamp_unit = serializers.CharField(required=False)
-    timezone = serializers.CharField(required=False)
-    on_violation = serializers.CharField(required=False)
-    column_map = serializers.JSONField(required=False)
-
-
 class DatasetList(VisibleList, generics.ListAPIView):  # type: ignore[type-arg]  # generic only in the stubs
     """Datasets of the workspace; POST uploads a candle file."""
 
@@ -91,7 +58,7 @@ class DatasetList(VisibleList, generics.ListAPIView):  # type: ignore[type-arg] 
 
     @extend_schema(request=UploadSerializer, responses={202: ImportSerializer})
     def post(self, request: MemberRequest) -> Response:
-        fields = _fields_of(request)
+        fields = fields_of(request)
         upload = request.FILES.get("file")
         if upload is None:
             raise Problem(
@@ -103,7 +70,7 @@ class DatasetList(VisibleList, generics.ListAPIView):  # type: ignore[type-arg] 
             request,
             workspace,
             "upload",
-            lambda key: _launched(
+            lambda key: launched(
                 workspace=workspace,
                 user=request.user,
                 upload=upload,
@@ -115,28 +82,9 @@ class DatasetList(VisibleList, generics.ListAPIView):  # type: ignore[type-arg] 
         return Response(ImportSerializer(row).data, status=202, headers=headers)
 
 
-def _launched(**arguments: Any) -> Import:
-    try:
-        return launch_import(**arguments)
-    except RefusedUpload as error:
-        raise Problem(
-            error.code,
-            error.message,
-            status_code=error.status,
-            fields={error.field: error.message},
-        ) from None
-
-
 class DatasetDetail(VisibleRows, generics.RetrieveAPIView):  # type: ignore[type-arg]  # generic only in the stubs
     rows = Dataset.objects.for_list().exclude(latest=None)
     serializer_class = DatasetSerializer
-
-
-class ImportDetail(VisibleRows, generics.RetrieveAPIView):  # type: ignore[type-arg]  # generic only in the stubs
-    """One upload and what became of it."""
-
-    rows = Import.objects.select_related("job", "version")
-    serializer_class = ImportSerializer
 
 
 SPAN = frozenset({"from", "to", "max"})
@@ -184,20 +132,3 @@ class VersionCandles(VisibleRows):
                 "aggregated": is_aggregated,
             }
         )
-
-
-def _fields_of(request: MemberRequest) -> dict[str, Any]:
-    """The text fields of the form, each at most once; a second file is an unknown field."""
-    data: dict[str, Any] = {}
-    assert isinstance(request.data, QueryDict)  # the only parser of this route
-    for name, values in request.data.lists():
-        if len(values) > 1:
-            raise Problem.of_field(name[:80], f"found {len(values)} times; expected once")
-        if name != "file":
-            data[name] = values[0]
-    if "column_map" in data:
-        try:
-            data["column_map"] = json_object(data["column_map"])
-        except Problem as error:
-            raise Problem.of_field("column_map", error.text) from None
-    return data
