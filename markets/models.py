@@ -4,6 +4,7 @@ from datetime import timedelta
 
 from django.conf import settings
 from django.db import models
+from django.urls import reverse
 
 from accounts.models import VisibleQuerySet, WorkspaceRow
 from artifacts.models import StoredFile
@@ -42,9 +43,10 @@ class Instrument(WorkspaceRow):
 
 class DatasetQuerySet(VisibleQuerySet):
     def for_list(self) -> DatasetQuerySet:
-        return self.select_related("instrument", "latest").annotate(
-            version_count=models.Count("versions")
-        )
+        """With what lists show; the long reports stay where they are."""
+        rows = self.select_related("instrument", "latest__acceptance")
+        heavy = ("latest__report", "latest__difference")
+        return rows.defer(*heavy).annotate(version_count=models.Count("versions"))
 
 
 class Dataset(WorkspaceRow):
@@ -91,6 +93,8 @@ class DatasetVersion(WorkspaceRow):
     duplicates_dropped = models.PositiveIntegerField()
     notices = models.JSONField(default=list)
     report = models.JSONField(default=dict)
+    # What exceeded the limits when it was sealed; limits of a later release do not reach back.
+    findings = models.JSONField(default=list)
     # What changed against the version before it; null for the first.
     difference = models.JSONField(null=True)
     # The version that a resampled one was made from.
@@ -104,6 +108,14 @@ class DatasetVersion(WorkspaceRow):
 
     def __str__(self) -> str:
         return f"{self.dataset.name} v{self.number}"
+
+    def get_absolute_url(self) -> str:
+        return reverse("markets:version_detail", args=[self.dataset_id, self.number])
+
+    @property
+    def needs_acceptance(self) -> bool:
+        """Findings above the limits that nobody has taken as they are: it cannot be used."""
+        return bool(self.findings) and not hasattr(self, "acceptance")
 
     @property
     def is_synthetic(self) -> bool:

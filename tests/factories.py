@@ -18,6 +18,7 @@ from backtests.specs import BacktestSpec, ExperimentSpec
 from jobs.models import Job, JobAttempt, JobEvent, JobLogLine
 from jobs.statuses import TERMINAL, EventKind, JobKind, JobStatus, Queue
 from markets.candles.frame import Candles, candles_sha256, read_candles, write_candles
+from markets.candles.report import candle_quality
 from markets.candles.synthetic import synthetic_candles
 from markets.models import Dataset, DatasetVersion, Import, Instrument, Source
 from markets.specs import ImportSpec
@@ -105,6 +106,7 @@ def make_version(
     candles: Candles | None = None,
     source: str = Source.FILE,
     name: str = "",
+    findings: tuple[str, ...] = (),
 ) -> DatasetVersion:
     """A sealed version of a dataset; 40 days of hourly candles with one hole by default."""
     candles = candles or holed_candles()
@@ -140,7 +142,11 @@ def make_version(
         zero_volume_bars=0,
         duplicates_dropped=3,
         notices=[{"code": "sorted", "message": "The rows were not in order of time.", "count": 12}],
+        findings=[
+            {"code": text, "message": text, "found": 1.0, "at_most": 0.5} for text in findings
+        ],
         report={
+            **candle_quality(candles),
             "rows_read": len(candles) + 3,
             "flat_bars": 1,
             "longest_flat_run": 1,

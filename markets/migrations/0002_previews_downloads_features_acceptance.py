@@ -49,6 +49,11 @@ class Migration(migrations.Migration):
             name="preview",
             field=models.JSONField(null=True),
         ),
+        migrations.AddField(
+            model_name="datasetversion",
+            name="findings",
+            field=models.JSONField(default=list),
+        ),
         migrations.CreateModel(
             name="Acceptance",
             fields=[

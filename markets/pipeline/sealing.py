@@ -9,6 +9,7 @@ from typing import Any
 from artifacts.models import StoredFile
 from artifacts.store import FileChanged, store_file, verified_path
 from markets.candles.frame import Candles, candles_sha256
+from markets.candles.quality import findings
 from markets.models import Dataset, DatasetVersion, Import, Instrument
 
 
@@ -50,6 +51,7 @@ def seal_version(
         duplicates_dropped=report["duplicates_dropped"],
         notices=report["notices"],
         report=report,
+        findings=[finding.to_json() for finding in findings(report)],
     )
     Dataset.objects.filter(pk=dataset.pk).update(latest=version)
     return version
