@@ -221,7 +221,7 @@ def opened(request: HttpRequest) -> tuple[ExperimentForm, str]:
 
 def latest_version(workspace: Workspace) -> int | None:
     """The candles a new experiment begins with."""
-    rows = DatasetVersion.objects.filter(workspace=workspace).order_by("-pk")
+    rows = DatasetVersion.objects.filter(workspace=workspace).usable().order_by("-pk")
     return rows.values_list("pk", flat=True).first()
 
 
@@ -233,7 +233,7 @@ def form_context(request: HttpRequest, form: ExperimentForm, preset: str) -> dic
         "preset": preset,
         "presets": [(name, PURPOSE[name]) for name in PRESETS],
         "preset_values": shown_values(preset_named(preset)),
-        "has_version": latest_version(acting_workspace(request)) is not None,
+        "has_version": form.fields["datasets"].queryset.exists(),  # type: ignore[attr-defined]  # a VersionField
         "key": request.POST.get("key") or new_key(),
     }
 

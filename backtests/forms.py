@@ -30,7 +30,9 @@ class VersionField(forms.ModelChoiceField):
     def label_from_instance(self, obj: DatasetVersion) -> str:  # type: ignore[override]  # the field's own rows
         span = f"{obj.first_at:%Y-%m-%d} to {obj.last_at:%Y-%m-%d}"
         synthetic = ", synthetic" if obj.is_synthetic else ""
-        return f"{obj} · {span} · {obj.rows:,} bars{synthetic}".replace(",", "\u2009", 1)
+        unusable = ", not usable: findings not accepted" if obj.needs_acceptance else ""
+        shown = f"{obj} · {span} · {obj.rows:,} bars{synthetic}".replace(",", "\u2009", 1)
+        return shown + unusable
 
 
 class ExperimentForm(SpecForm):
@@ -47,7 +49,7 @@ class ExperimentForm(SpecForm):
         super().__init__(ExperimentSpec, data, initial=initial)
         self.initial.update(named)
         # Of this workspace only, whatever else the person may see: its members see the results.
-        versions = DatasetVersion.objects.filter(workspace=workspace).select_related("dataset")
+        versions = DatasetVersion.objects.filter(workspace=workspace).for_list()
         self.fields["name"] = forms.CharField(
             label="Name", max_length=200, help_text="As lists and reports show it."
         )

@@ -14,6 +14,7 @@ from jobs.idempotency import replay
 from jobs.services import enqueue
 from jobs.statuses import JobKind, Queue
 from markets.models import DatasetVersion
+from markets.services.datasets import hold_for_use
 from modeling import services as modeling
 from modeling.models import Experiment, TrainingRun
 
@@ -166,6 +167,7 @@ def launch_backtest(
     request_sha256 = hashlib.sha256(body.encode()).hexdigest()
     if job := replay(workspace, idempotency_key, request_sha256):
         return Backtest.objects.get(job=job)
+    hold_for_use([run.experiment.version])
     job = enqueue(
         workspace=workspace,
         created_by=user,

@@ -76,6 +76,16 @@ class Dataset(WorkspaceRow):
         return timeframe_name(self.timeframe_minutes)
 
 
+class VersionQuerySet(VisibleQuerySet):
+    def usable(self) -> VersionQuerySet:
+        """Versions without findings, or whose findings were accepted."""
+        return self.filter(models.Q(findings=[]) | models.Q(acceptance__isnull=False))
+
+    def for_list(self) -> VersionQuerySet:
+        """With what lists and choices show; the long reports stay where they are."""
+        return self.select_related("dataset", "acceptance").defer("report", "difference")
+
+
 class DatasetVersion(WorkspaceRow):
     """Sealed candles: this row and its file never change."""
 
@@ -99,6 +109,8 @@ class DatasetVersion(WorkspaceRow):
     difference = models.JSONField(null=True)
     # The version that a resampled one was made from.
     parent = models.ForeignKey("self", null=True, on_delete=models.PROTECT, related_name="derived")
+
+    objects = VersionQuerySet.as_manager()  # type: ignore[misc]  # narrows the base's manager
 
     class Meta:
         ordering = ["-number"]

@@ -14,6 +14,7 @@ from jobs.models import Job
 from jobs.services import RESUMABLE, enqueue, resume_job
 from jobs.statuses import JobKind, Queue
 from markets.models import DatasetVersion
+from markets.services.datasets import hold_for_use, refuse_findings
 from modeling.models import Experiment, TrainingRun
 from modeling.network.size import network_size
 from modeling.specs import ModelSpec
@@ -47,6 +48,7 @@ def create_experiment(
     """
     if any(version.workspace_id != workspace.pk for version in versions):
         raise InvalidSpec({"datasets": "not found in this workspace; choose another version"})
+    hold_for_use(versions)
     plan = check_spec(spec, versions)
     experiment = Experiment.objects.create(
         workspace=workspace,
@@ -67,6 +69,7 @@ def check_spec(spec: ModelSpec, versions: list[DatasetVersion]) -> Plan:
     """The plan of an experiment. Raises InvalidSpec when quotas or the data forbid it."""
     if len(versions) != 1:
         raise InvalidSpec({"datasets": f"found {len(versions)} datasets; expected exactly one"})
+    refuse_findings(versions)
     _check_quotas(spec, versions[0].dataset.timeframe_minutes)
     return plan_for(spec, versions[0])
 

@@ -1,0 +1,175 @@
+"""What people do with sealed candles: take their findings, rename, delete, and use them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.db import transaction
+from django.db.models import Model, ProtectedError, QuerySet
+from django.urls import reverse
+
+from accounts.models import User
+from artifacts.store import delete_file
+from jobs.statuses import TERMINAL
+from markets.models import Acceptance, Dataset, DatasetVersion, Instrument
+from specs.declaration import InvalidSpec
+
+NAME_MAX = 200
+REASON_MAX = 2000
+LISTED = 50
+
+
+@dataclass(frozen=True)
+class Use:
+    """Something that was made from a version, or is being made: it keeps the version from deletion."""
+
+    kind: str
+    name: str
+    address: str
+    at: datetime
+
+
+class InUse(Exception):
+    """A version or dataset that cannot be deleted; `uses` are the first users of each kind."""
+
+    def __init__(self, uses: list[Use]) -> None:
+        self.uses = uses
+        names = ", ".join(f"{use.kind} {use.name}" for use in uses[:5])
+        rest = f" and {len(uses) - 5} more" if len(uses) > 5 else ""
+        super().__init__(
+            f"In use by {names}{rest}. What was made from candles keeps them; they stay."
+        )
+
+
+class NothingToAccept(Exception):
+    """A version without findings, or one that was accepted before."""
+
+
+class InvalidText(ValueError):
+    """A name or a reason that cannot be stored."""
+
+
+def uses_of(version: DatasetVersion) -> list[Use]:
+    """What keeps a version: experiments, backtests, derived versions and work under way."""
+    found = [
+        *_uses("experiment", version.experiments.all(), "backtests:experiment_detail"),
+        *_uses("backtest", version.backtests.filter(is_own=False), "backtests:backtest_detail"),
+        *(
+            Use("dataset", str(derived), derived.get_absolute_url(), derived.created_at)
+            for derived in version.derived.select_related("dataset").order_by("-pk")[:LISTED]
+        ),
+    ]
+    resamplings = version.resamplings.exclude(job__status__in=TERMINAL)
+    found += _uses("resampling", resamplings, "markets:import_detail")
+    for row in version.feature_reports.exclude(job__status__in=TERMINAL):
+        found.append(
+            Use("job", "features", reverse("jobs:job_detail", args=[row.job_id]), row.created_at)
+        )
+    return found
+
+
+def _uses(kind: str, rows: QuerySet[Model], address: str) -> list[Use]:
+    return [
+        Use(kind, str(row), reverse(address, args=[row.pk]), row.created_at)  # type: ignore[attr-defined]  # every WorkspaceRow has it
+        for row in rows.order_by("-pk")[:LISTED]
+    ]
+
+
+def hold_for_use(versions: Iterable[DatasetVersion]) -> None:
+    """Keep versions from being deleted until the caller's transaction has named them in its rows.
+
+    Raises InvalidSpec when one is gone or has findings that nobody has accepted.
+    """
+    wanted = [version.pk for version in versions]
+    rows = DatasetVersion.objects.select_for_update(no_key=True, of=("self",))
+    held = rows.select_related("acceptance", "dataset").defer("report", "difference")
+    found = {version.pk: version for version in held.filter(pk__in=wanted).order_by("pk")}
+    if len(found) < len(set(wanted)):
+        raise InvalidSpec({"datasets": "this version was deleted; choose another"})
+    refuse_findings(found.values())
+
+
+def refuse_findings(versions: Iterable[DatasetVersion]) -> None:
+    """Raises InvalidSpec that names the version, its findings and where they are accepted."""
+    for version in versions:
+        if version.needs_acceptance:
+            texts = " ".join(finding["message"] for finding in version.findings)
+            raise InvalidSpec(
+                {
+                    "datasets": f"{version} has findings that nobody has accepted: {texts} "
+                    f"Accept them at {version.get_absolute_url()} or with manage.py "
+                    f"accept_findings {version.dataset_id} {version.number} --reason TEXT"
+                }
+            )
+
+
+@transaction.atomic
+def accept_findings(version: DatasetVersion, *, user: User, reason: str) -> Acceptance:
+    """Take candles as they are, with the reason why. Raises NothingToAccept or InvalidText."""
+    reason = _checked(reason, REASON_MAX)
+    DatasetVersion.objects.select_for_update(no_key=True).get(pk=version.pk)
+    if Acceptance.objects.filter(version=version).exists():
+        raise NothingToAccept(f"The findings of {version} were accepted before.")
+    if not version.findings:
+        raise NothingToAccept(f"{version} has no findings above the limits.")
+    return Acceptance.objects.create(
+        workspace_id=version.workspace_id,
+        version=version,
+        accepted_by=user,
+        findings=version.findings,
+        reason=reason,
+    )
+
+
+def rename_dataset(dataset: Dataset, name: str) -> None:
+    """Another name for lists and pages; nothing that was made from it changes. Raises InvalidText."""
+    dataset.name = _checked(name, NAME_MAX)
+    dataset.save(update_fields=["name"])
+
+
+@transaction.atomic
+def delete_version(version: DatasetVersion) -> None:
+    """Delete a version that nothing uses, and its file; the one before it becomes the latest.
+
+    The last version takes its dataset with it. Imports keep their row. Raises InUse.
+    """
+    _delete(version.dataset, DatasetVersion.objects.filter(pk=version.pk))
+
+
+@transaction.atomic
+def delete_dataset(dataset: Dataset) -> None:
+    """Delete a dataset of which no version is used, with all files. Raises InUse."""
+    _delete(dataset, DatasetVersion.objects.filter(dataset=dataset))
+
+
+def _delete(dataset: Dataset, versions: QuerySet[DatasetVersion]) -> None:
+    # The lock of the sealing: no version is added meanwhile.
+    Instrument.objects.select_for_update().get(pk=dataset.instrument_id)
+    # The lock against `hold_for_use`: no experiment takes one of them meanwhile.
+    doomed = list(versions.select_for_update(of=("self",)).select_related("file", "dataset"))
+    if uses := [use for version in doomed for use in uses_of(version)]:
+        raise InUse(uses)
+    gone = [version.pk for version in doomed]
+    latest = dataset.versions.exclude(pk__in=gone).order_by("-number").first()
+    Dataset.objects.filter(pk=dataset.pk).update(latest=latest)
+    try:
+        for version in doomed:
+            version.delete()
+            delete_file(version.file)
+        if latest is None:
+            Dataset.objects.filter(pk=dataset.pk).delete()
+    except ProtectedError as error:
+        raise InUse([_unnamed(row) for row in error.protected_objects]) from error
+
+
+def _unnamed(row: Model) -> Use:
+    return Use(str(row._meta.verbose_name), str(row), "", row.created_at)  # type: ignore[attr-defined]  # every WorkspaceRow has it
+
+
+def _checked(text: str, at_most: int) -> str:
+    text = text.strip()
+    if not text or len(text) > at_most:
+        raise InvalidText(f"found {len(text)} characters; expected 1 to {at_most}")
+    return text
