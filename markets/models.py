@@ -131,7 +131,9 @@ class DatasetVersion(WorkspaceRow):
 
     @property
     def is_synthetic(self) -> bool:
-        return self.source == Source.SYNTHETIC
+        """Made by a generator, or resampled from what was."""
+        notices = (notice["code"] for notice in self.notices)
+        return self.source == Source.SYNTHETIC or "synthetic" in notices
 
     @property
     def bar(self) -> timedelta:

@@ -134,6 +134,16 @@ class ImportSpec(Spec):
         return self
 
 
+class ResampleSpec(Spec):
+    """Which coarser candles are made from sealed ones."""
+
+    timeframe: FixedTimeframe = declared(
+        label="Timeframe",
+        help="The length of the new bars: longer than the candles' own, and a multiple of it. A bar "
+        "is made only where all its base bars are there.",
+    )
+
+
 class DownloadSpec(Spec):
     """Which public candles are asked of an exchange. No address, host or key is ever taken."""
 

@@ -12,3 +12,11 @@ def run_import(job: Job, attempt: RunningAttempt) -> None:
     from markets.pipeline.imports import import_candles
 
     import_candles(Import.objects.select_related("upload").get(job=job), attempt)
+
+
+@job_task(kind=JobKind.RESAMPLE, queue=Queue.DATA, extra_memory_gib=4)
+def run_resampling(job: Job, attempt: RunningAttempt) -> None:
+    from markets.pipeline.resampling import resample_version
+
+    row = Import.objects.select_related("parent__dataset", "parent__file").get(job=job)
+    resample_version(row, attempt)

@@ -7,8 +7,21 @@ from dataclasses import replace
 import numpy as np
 
 from markets.candles.frame import Candles
+from markets.specs import TIMEFRAME_MINUTES
 
 MINUTES_PER_DAY = 1440
+
+
+def coarser_timeframes(minutes: int) -> tuple[str, ...]:
+    """Names of the timeframes that bars of so many minutes can become: longer, whole multiples.
+
+    All supported timeframes divide a day. The longest one gives none.
+    """
+    return tuple(
+        name
+        for name, value in TIMEFRAME_MINUTES.items()
+        if value > minutes and value % minutes == 0
+    )
 
 
 def resample_candles(candles: Candles, factor: int) -> Candles:

@@ -51,6 +51,7 @@ def seal_version(
         duplicates_dropped=report["duplicates_dropped"],
         notices=report["notices"],
         report=report,
+        parent=row.parent,
         findings=[finding.to_json() for finding in findings(report)],
     )
     Dataset.objects.filter(pk=dataset.pk).update(latest=version)

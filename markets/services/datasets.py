@@ -77,10 +77,11 @@ def _uses(kind: str, rows: QuerySet[Model], address: str) -> list[Use]:
     ]
 
 
-def hold_for_use(versions: Iterable[DatasetVersion]) -> None:
+def hold_for_use(versions: Iterable[DatasetVersion], *, accepted: bool = True) -> None:
     """Keep versions from being deleted until the caller's transaction has named them in its rows.
 
-    Raises InvalidSpec when one is gone or has findings that nobody has accepted.
+    Raises InvalidSpec when one is gone or, where they must be `accepted`, has findings that nobody
+    has accepted.
     """
     wanted = [version.pk for version in versions]
     rows = DatasetVersion.objects.select_for_update(no_key=True, of=("self",))
@@ -88,7 +89,8 @@ def hold_for_use(versions: Iterable[DatasetVersion]) -> None:
     found = {version.pk: version for version in held.filter(pk__in=wanted).order_by("pk")}
     if len(found) < len(set(wanted)):
         raise InvalidSpec({"datasets": "this version was deleted; choose another"})
-    refuse_findings(found.values())
+    if accepted:
+        refuse_findings(found.values())
 
 
 def refuse_findings(versions: Iterable[DatasetVersion]) -> None:
