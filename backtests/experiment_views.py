@@ -277,7 +277,7 @@ def parameters_of(experiment: Experiment) -> int:
     spec = experiment.model_spec
     size = network_size(
         spec.network,
-        features=len(spec.features.names()),
+        features=spec.features.count,
         context_bars=spec.windows.context_bars,
         scales=spec.features.scales_for(experiment.version.dataset.timeframe_minutes),
     )

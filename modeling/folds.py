@@ -97,8 +97,7 @@ def finish_fold(
         thresholds=thresholds,
         metrics=fold_metrics(tables, spec, fold.fold.effective["test"]),
         state={
-            "scalers": fold.scalers.to_json(),
-            "targets": fold.scale.to_json(),
+            **fold.learned.to_json(),
             "calibrator": calibrator.to_json(),
             "half_lives": fitted.network.half_lives(),
             "effective": fold.fold.effective,

@@ -35,7 +35,7 @@ from modeling.judging import MODEL, judge
 from modeling.models import BaselineScore, Fold, PredictionSet, TrainingRun, Trial
 from modeling.observing import RunObserver, Stage, newest_checkpoint
 from modeling.specs import ModelSpec
-from modeling.training.checkpoint import Provenance
+from modeling.training.checkpoint import Checkpoint, Provenance
 from modeling.training.errors import Diverged, OutOfMemory, Stopped
 from modeling.training.fit import FittedFold, FoldTask, fit, steps_in_all
 from modeling.training.machine import set_threads
@@ -46,8 +46,11 @@ from modeling.training.resident import (
     window_log_volatility,
 )
 from modeling.training.weights import save_weights
+from modeling.windows.certificate import LEARNED, certify_fit
 from modeling.windows.errors import ContextTooShort, IntervalsMeet, NotEnoughHistory
 from modeling.windows.make import FoldWindows, Windows, make_windows, prepare_fold
+from modeling.windows.selection import Selection
+from modeling.windows.splits import Fold as WindowFold
 
 SHARE_OF_TRAINING, SCORING_FROM, STORING_FROM = 0.90, 0.92, 0.98
 LIBRARIES = ("torch", "numpy", "pandas", "scikit-learn", "TA-Lib", "safetensors")
@@ -71,7 +74,7 @@ def train(run: TrainingRun, attempt: RunningAttempt) -> None:
         if _is_finished(run, attempt, fold.number):
             attempt.log(f"{stage.title} is finished already and not computed again.")
             continue
-        _train_fold(run, attempt, windows, prepare_fold(windows, fold), stage, device)
+        _train_fold(run, attempt, windows, fold, stage, device)
         attempt.raise_if_stopping()
     _finish(run, attempt, windows)
 
@@ -107,12 +110,7 @@ def _windows_of(run: TrainingRun, attempt: RunningAttempt, candles: Candles) -> 
     if not run.causality:
         certificate = _certificate(candles, table, run.seed, attempt)
         attempt.write(lambda: _store_certificate(run, certificate))
-    if not run.causality["passed"]:
-        raise JobFailed(
-            "causality",
-            "A feature used candles from its future; the certificate of this run names it. "
-            "Nothing was trained. Update the feature, then launch again.",
-        )
+    _refuse_failed(run.causality)
     try:
         return make_windows(candles, table, spec, holdout_at=_ns(run.experiment.holdout_at))
     except NotEnoughHistory as error:
@@ -141,31 +139,61 @@ def _store_certificate(run: TrainingRun, certificate: dict[str, Any]) -> None:
     run.save(update_fields=["causality"])
 
 
+def _certify_fold(
+    run: TrainingRun, attempt: RunningAttempt, windows: Windows, fold: FoldWindows
+) -> None:
+    """Prove once that what the fold learned before training knows nothing behind its fit slice."""
+    done = run.causality.get("folds", [])
+    entry = next((entry for entry in done if entry["fold"] == fold.fold.number), None)
+    if entry is None:
+        spec = run.experiment.model_spec
+        entry = certify_fit(windows, fold, spec, seed=run.seed)
+        passed = bool(run.causality["passed"] and entry["passed"])
+        certificate = run.causality | {"passed": passed, "folds": [*done, entry]}
+        attempt.write(lambda: _store_certificate(run, certificate))
+    _refuse_failed(run.causality)
+
+
+def _refuse_failed(certificate: dict[str, Any]) -> None:
+    """End the run when anything knew its future, and say what."""
+    if certificate["passed"]:
+        return
+    for entry in certificate.get("folds", []):
+        parts = [name for name in LEARNED if entry[name] != "passed"]
+        if parts:
+            raise JobFailed(
+                "causality",
+                f"Candles behind the fit slice of fold {entry['fold']} changed its "
+                f"{' and '.join(parts)}; expected no change. The fold was not trained. "
+                "Update the code, then launch again.",
+            )
+    raise JobFailed(
+        "causality",
+        "A feature used candles from its future; the certificate of this run names it. "
+        "Nothing was trained. Update the feature, then launch again.",
+    )
+
+
 def _train_fold(
     run: TrainingRun,
     attempt: RunningAttempt,
     windows: Windows,
-    fold: FoldWindows,
+    cut: WindowFold,
     stage: Stage,
     device: torch.device,
 ) -> None:
     spec = run.experiment.model_spec
     folder = run.checkpoint_folder
-    attempt.log(
-        f"{stage.title}: {fold.fold.fit.size} fit samples, {fold.fold.test.size} test samples."
-    )
-    resident = _resident(spec, windows, fold, device)
-    task = FoldTask(
-        number=fold.fold.number,
-        resident=resident,
-        labels=fold.labels,
-        scale=fold.scale,
-        fit_bars=windows.bars(fold.fold.fit)[:: spec.windows.stride],
-        validation_bars=windows.bars(fold.fold.validation),
-        notes={"scalers": fold.scalers.to_json(), "targets": fold.scale.to_json()},
-    )
     provenance = _provenance(run)
-    resume = newest_checkpoint(run, attempt, folder, fold=fold.fold.number, provenance=provenance)
+    resume = newest_checkpoint(run, attempt, folder, fold=cut.number, provenance=provenance)
+    fold = prepare_fold(windows, cut, spec, selection=_selection_of(resume))
+    _certify_fold(run, attempt, windows, fold)
+    attempt.raise_if_stopping()
+    attempt.log(f"{stage.title}: {cut.fit.size} fit samples, {cut.test.size} test samples.")
+    kept, of = len(fold.learned.selection.names), len(windows.table.names)
+    if kept < of:
+        attempt.log(f"{stage.title}: {kept} of {of} features selected.")
+    task = _task(spec, windows, fold, device)
     if resume is not None:
         step = stage.steps_before + resume.step
         attempt.log(f"{stage.title}: going on after the checkpoint of step {resume.step}.")
@@ -186,12 +214,31 @@ def _train_fold(
         attempt.raise_if_stopping()
         attempt.progress(share, f"{stage.title}: predicting")
 
-    result = finish_fold(spec, windows, fold, fitted, resident, seed=run.seed, between=between)
+    result = finish_fold(spec, windows, fold, fitted, task.resident, seed=run.seed, between=between)
     _store_fold(run, attempt, fold, fitted, result)
+
+
+def _selection_of(checkpoint: Checkpoint | None) -> Selection | None:
+    """What training began with; None for a fold that begins, or began before features were selected."""
+    chosen = checkpoint.state["notes"].get("selection") if checkpoint is not None else None
+    return Selection.from_json(chosen) if chosen else None
 
 
 def task_steps(spec: ModelSpec, task: FoldTask) -> int:
     return steps_in_all(spec, len(task.fit_bars))
+
+
+def _task(spec: ModelSpec, windows: Windows, fold: FoldWindows, device: torch.device) -> FoldTask:
+    cut = fold.fold
+    return FoldTask(
+        number=cut.number,
+        resident=_resident(spec, windows, fold, device),
+        labels=fold.labels,
+        scale=fold.scale,
+        fit_bars=windows.bars(cut.fit)[:: spec.windows.stride],
+        validation_bars=windows.bars(cut.validation),
+        notes=fold.learned.to_json(),
+    )
 
 
 def _resident(

@@ -13,11 +13,26 @@ CONTEXT_BARS = {"tiny": 64, "small": 250, "reference": 250}
 
 PRESETS: dict[str, ModelSpec] = {
     "tiny": ModelSpec(
-        features=FeatureSpec(feature_set="basic-15"),
+        features=FeatureSpec(feature_set="basic-15", select_top="none"),
         windows=WindowSpec(context_bars=CONTEXT_BARS["tiny"]),
         network=NETWORKS["tiny"],
         training=TrainingSpec(batch=256, learning_rate=1e-3, epochs=6, patience=2),
     ),
+    "small": ModelSpec(
+        features=FeatureSpec(feature_set="all-67"),
+        windows=WindowSpec(context_bars=CONTEXT_BARS["small"], stride=4),
+        network=NETWORKS["small"],
+        training=TrainingSpec(batch=256, learning_rate=1e-3, epochs=8, patience=2),
+    ),
+    "reference": ModelSpec(
+        features=FeatureSpec(feature_set="all-67"),
+        windows=WindowSpec(context_bars=CONTEXT_BARS["reference"]),
+        network=NETWORKS["reference"],
+    ),
 }
 
-PURPOSE = {"tiny": "A first look on any machine: minutes, even on two cores."}
+PURPOSE = {
+    "tiny": "A first look on any machine: minutes, even on two cores.",
+    "small": "Each fold selects 40 of the 67 features; sized for a processor.",
+    "reference": "The full network of 29.8 M parameters: needs a GPU.",
+}

@@ -98,7 +98,7 @@ def estimate(spec: ModelSpec, version: DatasetVersion) -> dict[str, Any]:
     plan = check_spec(spec, [version])
     size = network_size(
         spec.network,
-        features=len(spec.features.names()),
+        features=spec.features.count,
         context_bars=spec.windows.context_bars,
         scales=spec.features.scales_for(version.dataset.timeframe_minutes),
     )
@@ -192,7 +192,7 @@ def _can_go_on(run: TrainingRun) -> bool:
 def _check_quotas(spec: ModelSpec, timeframe_minutes: int) -> None:
     size = network_size(
         spec.network,
-        features=len(spec.features.names()),
+        features=spec.features.count,
         context_bars=spec.windows.context_bars,
         scales=spec.features.scales_for(timeframe_minutes),
     )

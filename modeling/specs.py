@@ -57,6 +57,14 @@ class FeatureSpec(Spec):
         help="A named set, or the names of single features.",
         choices={name: name for name in FEATURE_SETS},
     )
+    select_top: Literal["none"] | int = declared(
+        40,
+        label="Select",
+        unit="features",
+        help="Each fold keeps so many of the set, those that tell most in its fit slice and least "
+        "repeat each other. None, or not fewer than the set holds: all are kept.",
+        advanced=True,
+    )
     scales: Literal["auto"] | tuple[int, ...] = declared(
         "auto",
         label="Timescales",
@@ -78,6 +86,17 @@ class FeatureSpec(Spec):
             raise ValueError("expected each feature once")
         return tuple(name for name in FEATURES if name in value)
 
+    @field_validator("select_top", mode="before")
+    @classmethod
+    def _keeps_at_least_one(cls, value: object) -> object:
+        if value is None or value == "none":
+            return "none"
+        if isinstance(value, str) and value.isdecimal() and len(value) < 10:
+            value = int(value)
+        if isinstance(value, int) and value >= 1:
+            return value
+        raise ValueError("expected at least 1 feature, or none to keep all")
+
     @field_validator("scales")
     @classmethod
     def _scales_rise_from_one(cls, value: Literal["auto"] | tuple[int, ...]) -> object:
@@ -94,6 +113,17 @@ class FeatureSpec(Spec):
         if isinstance(self.feature_set, str):
             return FEATURE_SETS[self.feature_set]
         return self.feature_set
+
+    @property
+    def most_kept(self) -> int | None:
+        """How many features each fold selects; None when all are kept."""
+        return None if self.select_top == "none" else self.select_top
+
+    @property
+    def count(self) -> int:
+        """How many features the network sees."""
+        available = len(self.names())
+        return available if self.most_kept is None else min(self.most_kept, available)
 
     def scales_for(self, timeframe_minutes: int) -> tuple[int, ...]:
         """The timescales for a base bar. Raises InvalidSpec when a scale does not divide a UTC day."""

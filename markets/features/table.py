@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,3 +39,21 @@ class FeatureTable:
     def base(self) -> ScaleFeatures:
         """The features of the base bars."""
         return self.scales[1]
+
+    def only(self, names: Sequence[str]) -> Self:
+        """The table with some of its features; all scales and maps stay. No copy when all are asked for.
+
+        Raises ValueError for a feature that the table does not hold.
+        """
+        names = tuple(names)
+        if names == self.names:
+            return self
+        missing = [name for name in names if name not in self.names]
+        if missing:
+            raise ValueError(f"the table does not hold {', '.join(missing)}")
+        rows = [self.names.index(name) for name in names]
+        scales = {
+            k: dataclasses.replace(scale, values=scale.values[rows])
+            for k, scale in self.scales.items()
+        }
+        return dataclasses.replace(self, names=names, scales=scales)

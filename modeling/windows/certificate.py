@@ -1,57 +1,50 @@
-"""Proof that scalers and target thresholds know nothing behind the fit slice."""
+"""Proof that the selection, scalers and target thresholds know nothing behind the fit slice."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from markets.candles.frame import Candles
 from markets.features.certificate import altered_after
 from markets.features.compute import compute_features
 from markets.features.splice import splice_prices
-from markets.features.table import FeatureTable
-from modeling.specs import TargetSpec
-from modeling.windows.scaling import Scalers, fit_scalers
-from modeling.windows.targets import TargetScale, fit_targets, raw_targets
+from modeling.specs import ModelSpec
+from modeling.windows.make import FoldFit, FoldWindows, Windows, learn_from_fit
+from modeling.windows.targets import raw_targets
 
-FitScalers = Callable[[FeatureTable, NDArray[np.int64]], Scalers]
+LEARNED = ("selection", "scalers", "targets")
+Learn = Callable[..., FoldFit]
 
 
 def certify_fit(
-    candles: Candles,
-    fit_bars: NDArray[np.int64],
-    scalers: Scalers,
-    target_scale: TargetScale,
+    windows: Windows,
+    fold: FoldWindows,
+    spec: ModelSpec,
     *,
-    horizon_bars: int,
-    regime_bars: int,
-    target: TargetSpec,
     seed: int = 0,
-    fit: FitScalers = fit_scalers,
+    learn: Learn = learn_from_fit,
 ) -> dict[str, Any]:  # Any: JSON has no narrower type
-    """Refit after altering all candles behind the fit slice; everything must be bit-equal.
+    """Learn once more after altering all candles behind the fit slice; all must be bit-equal.
 
     The slice ends with the last bar of its last label: t + max(horizon, regime). Returns plain JSON
-    with a verdict for the scalers and one for the target thresholds.
+    with a verdict for the selection, one for the scalers and one for the target thresholds.
     """
-    last = min(int(fit_bars.max()) + max(horizon_bars, regime_bars), len(candles) - 1)
+    candles, fit_bars = windows.candles, windows.bars(fold.fold.fit)
+    last = min(int(fit_bars.max()) + windows.samples.label_bars, len(candles) - 1)
     shaken = altered_after(candles, last, seed)
-    table = compute_features(shaken, scalers.names, tuple(scalers.centre))
+    table = compute_features(shaken, windows.table.names, tuple(windows.table.scales))
     raw = raw_targets(
         shaken,
         splice_prices(shaken),
-        horizon_bars=horizon_bars,
-        regime_bars=regime_bars,
-        target=target,
+        horizon_bars=spec.windows.horizon_bars,
+        regime_bars=spec.target.regime_bars,
+        target=spec.target,
     )
-    verdicts = {
-        "scalers": fit(table, fit_bars).to_json() == scalers.to_json(),
-        "targets": fit_targets(raw, fit_bars) == target_scale,
-    }
+    again = learn(table, raw, fit_bars, spec)
+    before, after = fold.learned.to_json(), again.to_json()
+    verdicts = {name: after[name] == before[name] for name in LEARNED}
     return {
+        "fold": fold.fold.number,
         "passed": all(verdicts.values()),
         "altered_after_bar": last,
         "seed": seed,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +15,7 @@ from markets.features.table import FeatureTable
 from modeling.specs import ModelSpec
 from modeling.windows.samples import Samples, eligible_samples
 from modeling.windows.scaling import Scalers, fit_scalers
+from modeling.windows.selection import Selection, fit_rows, select_features
 from modeling.windows.splits import Fold, audit_intervals, make_folds
 from modeling.windows.targets import (
     Labels,
@@ -44,17 +47,38 @@ class Windows:
 
 
 @dataclass(frozen=True)
+class FoldFit:
+    """All that is learned from a fit slice before training, and from nothing else."""
+
+    selection: Selection
+    scalers: Scalers
+    scale: TargetScale
+
+    def to_json(self) -> dict[str, Any]:  # Any: JSON has no narrower type
+        """Plain JSON data: checkpoints and the finished fold carry it."""
+        return {
+            "selection": self.selection.to_json(),
+            "scalers": self.scalers.to_json(),
+            "targets": self.scale.to_json(),
+        }
+
+
+@dataclass(frozen=True)
 class FoldWindows:
     """What one fold learned from its fit slice, and its arrays scaled with that.
 
-    `scaled` {k: float32 [N_k, F]}; labels are by base bar.
+    `scaled` {k: float32 [N_k, F]} holds the F selected features; labels are by base bar.
     """
 
     fold: Fold
-    scalers: Scalers
-    scale: TargetScale
+    learned: FoldFit
     labels: Labels
     scaled: dict[int, NDArray[np.float32]]
+
+    @property
+    def scale(self) -> TargetScale:
+        """Thresholds, means and priors of the labels."""
+        return self.learned.scale
 
 
 def make_windows(
@@ -93,15 +117,55 @@ def make_windows(
     return Windows(candles, table, samples, folds, raw, returns)
 
 
-def prepare_fold(windows: Windows, fold: Fold) -> FoldWindows:
-    """Fit scalers and label thresholds on the fit slice, and apply them everywhere."""
-    fit_bars = windows.bars(fold.fit)
-    scalers = fit_scalers(windows.table, fit_bars)
-    scale = fit_targets(windows.raw, fit_bars)
+def learn_from_fit(
+    table: FeatureTable,
+    raw: RawTargets,
+    fit_bars: NDArray[np.int64],
+    spec: ModelSpec,
+    *,
+    selection: Selection | None = None,
+) -> FoldFit:
+    """Thresholds of the labels, the selected features and their scalers on all scales.
+
+    Features are selected on the base scale, scaled by the fit slice; `selection` takes the place of
+    a new one. Raises NotEnoughHistory when the slice has no sample or no bar of a scale.
+    """
+    scale = fit_targets(raw, fit_bars)
+    if selection is None:
+        selection = _selected(table, label(raw, scale), fit_bars, spec)
+    return FoldFit(selection, fit_scalers(table.only(selection.names), fit_bars), scale)
+
+
+def prepare_fold(
+    windows: Windows, fold: Fold, spec: ModelSpec, *, selection: Selection | None = None
+) -> FoldWindows:
+    """Learn from the fit slice what `learn_from_fit` says, and apply it everywhere.
+
+    `selection` is the one training began with, when it goes on.
+    """
+    learned = learn_from_fit(
+        windows.table, windows.raw, windows.bars(fold.fit), spec, selection=selection
+    )
     return FoldWindows(
         fold=fold,
-        scalers=scalers,
-        scale=scale,
-        labels=label(windows.raw, scale),
-        scaled=scalers.apply(windows.table),
+        learned=learned,
+        labels=label(windows.raw, learned.scale),
+        scaled=learned.scalers.apply(windows.table.only(learned.selection.names)),
+    )
+
+
+def _selected(
+    table: FeatureTable, labels: Labels, fit_bars: NDArray[np.int64], spec: ModelSpec
+) -> Selection:
+    if spec.features.count == len(table.names):
+        return Selection(table.names, {}, {})
+    # Of the base scale, only the fit slice is scaled: choosing reads no other row.
+    base = dataclasses.replace(table, scales={1: table.base})
+    at_fit = dataclasses.replace(table.base, values=table.base.values[:, fit_bars])
+    scaled = fit_scalers(base, fit_bars).apply_scale(at_fit)
+    return select_features(
+        [fit_rows(scaled, labels, fit_bars)],
+        table.names,
+        select_top=spec.features.most_kept,
+        horizon_bars=spec.windows.horizon_bars,
     )

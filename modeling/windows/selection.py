@@ -6,13 +6,15 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from modeling.windows.errors import NotEnoughHistory
-from modeling.windows.targets import Labels
+
+if TYPE_CHECKING:  # pages read what was chosen, and must not load numba
+    from modeling.windows.targets import Labels
 
 MOST_ROWS = 20_000
 FEATURE_BINS = 16
@@ -63,10 +65,14 @@ class Selection:
 
 
 def fit_rows(scaled: NDArray[np.float32], labels: Labels, fit_bars: NDArray[np.int64]) -> FitRows:
-    """The rows of one dataset: `scaled` [N, F] and labels at the labelled bars of the fit slice."""
-    bars = fit_bars[labels.valid[fit_bars]]
+    """The rows of one dataset whose fit samples have labels.
+
+    `scaled` [n, F] stands at the n `fit_bars`; labels are by base bar.
+    """
+    is_labelled = labels.valid[fit_bars]
+    bars = fit_bars[is_labelled]
     return FitRows(
-        scaled[bars], labels.action[bars], labels.log_volatility[bars], labels.regime[bars]
+        scaled[is_labelled], labels.action[bars], labels.log_volatility[bars], labels.regime[bars]
     )
 
 

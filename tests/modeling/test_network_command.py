@@ -18,7 +18,9 @@ def said(*arguments: str) -> str:
     ("arguments", "parameters"),
     [
         (("--preset", "tiny"), 50_662),
-        (("--preset", "reference", "--features", "40"), 29_808_026),
+        (("--preset", "small"), 245_878),
+        (("--preset", "reference"), 29_808_026),
+        (("--preset", "reference", "--features", "67"), 30_043_034),
     ],
 )
 def test_sizes_of_the_presets(arguments, parameters):

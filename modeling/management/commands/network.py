@@ -6,7 +6,7 @@ from django.core.management.base import CommandError, CommandParser
 
 from accounts.commands import ReportingCommand
 from modeling.network.size import network_size
-from modeling.presets import CONTEXT_BARS, NETWORKS
+from modeling.presets import CONTEXT_BARS, NETWORKS, PRESETS
 from modeling.specs import FeatureSpec, NetworkSpec
 
 BASE_MINUTES = 5
@@ -20,7 +20,10 @@ class Command(ReportingCommand):
         super().add_arguments(parser)
         parser.add_argument("--preset", required=True, metavar="P", help=", ".join(NETWORKS))
         parser.add_argument(
-            "--features", type=int, metavar="N", help="columns of the input (default: basic-15)"
+            "--features",
+            type=int,
+            metavar="N",
+            help="columns of the input (default: those of the preset)",
         )
 
     def report(self, options: dict[str, Any]) -> dict[str, Any]:
@@ -28,7 +31,7 @@ class Command(ReportingCommand):
         if name not in NETWORKS:
             raise CommandError(f"--preset: found {name!r}; expected one of {', '.join(NETWORKS)}")
         if features is None:
-            features = len(FeatureSpec().names())
+            features = PRESETS[name].features.count
         if not 1 <= features <= 1000:
             raise CommandError(f"--features: found {features}; expected 1 to 1000")
         spec, context = NETWORKS[name], CONTEXT_BARS[name]

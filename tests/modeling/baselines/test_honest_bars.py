@@ -33,7 +33,7 @@ def test_linear_rungs_find_what_is_known_and_not_more(
         }
     )
     windows = make_windows(candles, table, spec, holdout_at=int(candles.close_time[-1]))
-    fold = prepare_fold(windows, windows.folds[0])
+    fold = prepare_fold(windows, windows.folds[0], spec)
     fit, test = windows.bars(fold.fold.fit), windows.bars(fold.fold.test)
     features, labels = fold.scaled[1].astype(float), fold.labels
     known = RungLabels(

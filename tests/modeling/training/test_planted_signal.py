@@ -38,7 +38,7 @@ def out_of_sample(
     )
     table = compute_features(candles, spec.features.names(), spec.features.scales_for(5))
     windows = make_windows(candles, table, spec, holdout_at=int(candles.close_time[-1]))
-    fold = prepare_fold(windows, windows.folds[0])
+    fold = prepare_fold(windows, windows.folds[0], spec)
     fit_bars = windows.bars(fold.fold.fit)
     volatility = window_log_volatility(windows.returns, spec.windows.context_bars)
     bars = ScaledBars(

@@ -1,48 +1,100 @@
+import dataclasses
 import json
 
 import numpy as np
+import pytest
 
 from markets.features.compute import compute_features
-from markets.features.splice import splice_prices
-from modeling.specs import TargetSpec
+from modeling.specs import ModelSpec
 from modeling.windows.certificate import certify_fit
-from modeling.windows.scaling import fit_scalers
-from modeling.windows.targets import fit_targets, raw_targets
+from modeling.windows.make import learn_from_fit, make_windows, prepare_fold
 from tests.markets.features.market import quiet_market
 
-NAMES = ("rsi_14", "rv_48", "tod_sin")
-LENGTHS = {"horizon_bars": 12, "regime_bars": 48}
-FIT = np.arange(1000, 2000)
+SPEC = ModelSpec.parse(
+    {
+        "features": {
+            "feature_set": ["rsi_14", "vwap_dev_12", "rv_48", "ret_1", "ret_12", "tod_sin"],
+            "select_top": 3,
+            "scales": [1, 3],
+        },
+        "windows": {"context_bars": 32},
+        "evaluation": {"scheme": "single", "embargo_bars": 0, "holdout_fraction": 0},
+    }
+)
 
 
-def certified(*, fit=fit_scalers, thresholds_from=FIT):
-    candles = quiet_market(3000)
-    target = TargetSpec()
-    table = compute_features(candles, NAMES, (1, 3))
-    raw = raw_targets(candles, splice_prices(candles), target=target, **LENGTHS)
-    return certify_fit(
-        candles,
-        FIT,
-        fit(table, FIT),
-        fit_targets(raw, thresholds_from),
-        target=target,
-        fit=fit,
-        **LENGTHS,
-    )
+@pytest.fixture(scope="module")
+def windows():
+    candles = quiet_market(6000)
+    table = compute_features(candles, SPEC.features.names(), SPEC.features.scales_for(5))
+    return make_windows(candles, table, SPEC, holdout_at=int(candles.close_time[-1]))
 
 
-def test_scalers_and_thresholds_of_the_fit_slice_pass():
-    report = certified()
+def certified(windows, learn=learn_from_fit):
+    """The report on a fold whose fit slice was learned from with `learn`."""
+    fold = prepare_fold(windows, windows.folds[0], SPEC)
+    learned = learn(windows.table, windows.raw, windows.bars(fold.fold.fit), SPEC)
+    changed = dataclasses.replace(fold, learned=learned)
+    return certify_fit(windows, changed, SPEC, learn=learn)
+
+
+def verdicts(report):
+    return {name: report[name] for name in ("selection", "scalers", "targets")}
+
+
+def learning(part):
+    """A mutant that learns one part from all samples instead of the fit slice."""
+
+    def learn(table, raw, fit_bars, spec):
+        everything = np.arange(2500, len(raw.valid) - 48)
+        honest = learn_from_fit(table, raw, fit_bars, spec)
+        seen = learn_from_fit(table, raw, everything, spec, selection=honest.selection)
+        if part == "selection":
+            seen = learn_from_fit(table, raw, everything, spec)
+        return dataclasses.replace(honest, **{part: getattr(seen, part)})
+
+    return learn
+
+
+def test_what_is_learned_from_the_fit_slice_passes(windows):
+    report = certified(windows)
     assert report["passed"]
-    assert report["altered_after_bar"] == 1999 + 48
+    assert report["altered_after_bar"] == windows.bars(windows.folds[0].fit).max() + 48
     assert json.loads(json.dumps(report)) == report
 
 
-def test_a_scaler_fitted_on_everything_is_caught():
-    report = certified(fit=lambda table, _: fit_scalers(table, np.arange(3000)))
-    assert (report["scalers"], report["targets"]) == ("failed", "passed")
+@pytest.mark.parametrize(
+    ("part", "name"), [("selection", "selection"), ("scalers", "scalers"), ("scale", "targets")]
+)
+def test_what_is_learned_from_everything_is_caught_by_name(windows, part, name):
+    report = certified(windows, learning(part))
+    assert not report["passed"]
+    assert [key for key, verdict in verdicts(report).items() if verdict == "failed"] == [name]
 
 
-def test_thresholds_fitted_on_everything_are_caught():
-    report = certified(thresholds_from=np.arange(3000))
-    assert (report["scalers"], report["targets"]) == ("passed", "failed")
+def test_a_fold_that_selects_sees_its_features_on_every_scale_and_no_other(windows):
+    fold = prepare_fold(windows, windows.folds[0], SPEC)
+    names = fold.learned.selection.names
+    assert len(names) == 3
+    assert fold.learned.scalers.names == names
+    assert {k: part.shape[1] for k, part in fold.scaled.items()} == {1: 3, 3: 3}
+    expected = fold.learned.scalers.apply(windows.table.only(names))
+    for k in (1, 3):
+        np.testing.assert_array_equal(fold.scaled[k], expected[k])
+
+
+def test_a_fold_that_goes_on_keeps_the_selection_it_began_with(windows):
+    first = prepare_fold(windows, windows.folds[0], SPEC)
+    other = dataclasses.replace(first.learned.selection, names=("rsi_14", "ret_1", "tod_sin"))
+    again = prepare_fold(windows, windows.folds[0], SPEC, selection=other)
+    assert again.learned.selection == other
+    assert again.learned.scalers.names == other.names
+
+
+def test_a_fold_that_keeps_all_features_scales_them_as_they_come(windows):
+    spec = SPEC.model_copy(
+        update={"features": SPEC.features.model_copy(update={"select_top": "none"})}
+    )
+    fold = prepare_fold(windows, windows.folds[0], spec)
+    assert fold.learned.selection.names == windows.table.names
+    assert fold.learned.selection.relevance == {}

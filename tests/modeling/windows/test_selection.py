@@ -170,7 +170,7 @@ def selection_of(candles, fit_bars, *, top=20):
     labels = label(raw, fit_targets(raw, fit_bars))
     scaled = fit_scalers(table, fit_bars).apply(table)[1]
     return select_features(
-        [fit_rows(scaled, labels, fit_bars)], ALL, select_top=top, horizon_bars=3
+        [fit_rows(scaled[fit_bars], labels, fit_bars)], ALL, select_top=top, horizon_bars=3
     )
 
 
