@@ -1,11 +1,12 @@
 from django.urls import path
 
-from markets.views import datasets, imports
+from markets.views import datasets, downloads, imports
 
 app_name = "markets"
 urlpatterns = [
     path("datasets/", datasets.dataset_list, name="dataset_list"),
     path("datasets/new/", imports.dataset_new, name="dataset_new"),
+    path("datasets/new/download/", downloads.download_new, name="download_new"),
     path("datasets/demo/", imports.demo_load, name="demo_load"),
     path("datasets/<int:pk>/", datasets.dataset_detail, name="dataset_detail"),
     path(
