@@ -4,7 +4,7 @@ from typing import Any
 
 from django.db.models import Prefetch
 from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import OpenApiParameter, extend_schema
+from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_field
 from rest_framework import generics, serializers
 from rest_framework.response import Response
 
@@ -16,17 +16,29 @@ from jobs.errors import JobConflict, QueueFull
 from markets.api.datasets import SPAN, SPAN_SCHEMA, span_of
 from modeling.models import BaselineScore, Fold, MetricPoint, PredictionSet, TrainingRun
 from modeling.reading import prediction_rows
+from modeling.selections import selection_of, selection_report
 from modeling.services import resume_run
 
 POINTS_MAX = 2000
 
 
+class ChoiceSerializer(serializers.Serializer[Any]):
+    """What a fold selected: relevance of every candidate, redundancy of the chosen at their choice."""
+
+    names = serializers.ListField(child=serializers.CharField())
+    relevance = serializers.DictField(child=serializers.FloatField())
+    redundancy = serializers.DictField(child=serializers.FloatField())
+
+
 class FoldSerializer(serializers.ModelSerializer[Fold]):
+    selection = serializers.SerializerMethodField()
+
     class Meta:
         model = Fold
         fields = (
             "number",
             "splits",
+            "selection",
             "epochs",
             "best_epoch",
             "threshold",
@@ -34,6 +46,18 @@ class FoldSerializer(serializers.ModelSerializer[Fold]):
             "weights_sha256",
             "finished_at",
         )
+
+    @extend_schema_field(ChoiceSerializer(allow_null=True))
+    def get_selection(self, fold: Fold) -> dict[str, Any] | None:
+        found = selection_of(fold)
+        return found.to_json() if found else None
+
+
+class SharesSerializer(serializers.Serializer[Any]):
+    """Share of folds that chose each feature, and the mean pairwise Kuncheva index of the folds."""
+
+    shares = serializers.DictField(child=serializers.FloatField())
+    kuncheva_index = serializers.FloatField(allow_null=True)
 
 
 class BaselineSerializer(serializers.ModelSerializer[BaselineScore]):
@@ -84,6 +108,7 @@ LISTED = TrainingRun.objects.select_related("job").prefetch_related(
 class RunDetailSerializer(RunSerializer):
     folds = FoldSerializer(many=True)
     baselines = BaselineSerializer(many=True)
+    selection = serializers.SerializerMethodField()
 
     class Meta:
         model = TrainingRun
@@ -91,6 +116,7 @@ class RunDetailSerializer(RunSerializer):
             *RunSerializer.Meta.fields,
             "metrics",
             "folds",
+            "selection",
             "baselines",
             "causality",
             "leak_alarm",
@@ -101,6 +127,15 @@ class RunDetailSerializer(RunSerializer):
             "device",
             "threads",
         )
+
+    @extend_schema_field(SharesSerializer(allow_null=True))
+    def get_selection(self, run: TrainingRun) -> dict[str, Any] | None:
+        """Null where no fold selects."""
+        found = selection_report(list(run.folds.all()))
+        if found is None:
+            return None
+        shares = {row["name"]: row["share"] for row in found["features"]}
+        return {"shares": shares, "kuncheva_index": found["kuncheva_index"]}
 
 
 class RunList(VisibleList, generics.ListAPIView):  # type: ignore[type-arg]  # generic only in the stubs

@@ -21,6 +21,7 @@ from markets.reading import CandleRange, InvalidRange
 from modeling.charting import CURVES, curve_figure, newest_point, prediction_figure
 from modeling.measures import head_verdicts, ladder_cells, ladder_heads, rung_label, score_table
 from modeling.models import PredictionSet, TrainingRun
+from modeling.selections import selection_report
 from modeling.services import resume_run
 
 SORTS = {
@@ -48,11 +49,12 @@ def run_detail(request: HttpRequest, pk: int) -> HttpResponse:
 
 
 def run_page(request: HttpRequest, run: TrainingRun) -> HttpResponse:
-    sets = run.prediction_sets.all()
+    sets, folds = run.prediction_sets.all(), list(run.folds.all())
     context = {
         **run_context(run),
         "charts": [(kind, title) for kind, (title, _, _) in CURVES.items()],
-        "folds": run.folds.all(),
+        "folds": folds,
+        "selection": selection_report(folds),
         "ladder_heads": ladder_heads(),
         "ladder": ladder(run),
         "scores": score_table(run.metrics),
