@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+import io
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import Any
+from urllib.parse import urlencode
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.csv as pa_csv
 
-from artifacts.store import local_path
+from artifacts.store import local_path, verified_path
 from markets.candles.aggregate import ChartBars, aggregate_candles
-from markets.candles.frame import Candles, read_candles
+from markets.candles.frame import VALUE_COLUMNS, Candles, read_candles
 from markets.models import DatasetVersion
 
 CANDLES_MAX = 2000
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 NS_MAX = 2**63 - 1
+DAY = timedelta(days=1)
+SPANS = (("Last day", DAY), ("Last week", 7 * DAY), ("Last month", 30 * DAY))
+FEWEST_BARS = 10  # of a span that is worth a link
+BARS_AROUND = 60  # shown before and after a gap or an outlier
+CSV_ROWS = 20_000
 
 
 class InvalidRange(ValueError):
@@ -42,6 +52,74 @@ class CandleRange:
         if not (is_number and 1 <= int(most) <= CANDLES_MAX):
             raise InvalidRange("max", f"found {most[:20]!r}; expected 1 to {CANDLES_MAX}")
         return cls(_instant(params, "from"), _instant(params, "to"), int(most))
+
+
+@dataclass(frozen=True)
+class Jump:
+    """A link to another part of the chart; `query` is empty for the whole of it."""
+
+    label: str
+    query: str
+
+
+def shown_span(version: DatasetVersion, params: Any) -> CandleRange:  # Any: as in `parse`
+    """What a page shows: `from` and `to`, or the day of `at` and what follows. Raises InvalidRange."""
+    if not params.get("at"):
+        return CandleRange.parse(params)
+    at = _instant(params, "at")
+    assert at is not None  # it is not empty
+    end = version.last_at + version.bar
+    return CandleRange(at, min(at, end) + max(DAY, BARS_AROUND * version.bar))
+
+
+def range_links(version: DatasetVersion, span: CandleRange) -> list[Jump]:
+    """Where one can go from a part of the chart: last spans, everything, earlier and later."""
+    first, end = version.first_at, version.last_at + version.bar
+    links = [
+        Jump(label, span_query(end - length, end))
+        for label, length in SPANS
+        if FEWEST_BARS * version.bar <= length < end - first
+    ]
+    links.append(Jump("All", ""))
+    left, right = max(span.from_at or first, first), min(span.to_at or end, end)
+    if right <= left:
+        return links
+    if left > first:
+        links.append(Jump("Earlier", span_query(max(first, left - (right - left)), left)))
+    if right < end:
+        links.append(Jump("Later", span_query(right, min(end, right + (right - left)))))
+    return links
+
+
+def jump_to(version: DatasetVersion, at: datetime, bars: int = 0) -> str:
+    """The query of a span around a bar, or around a hole of so many `bars` behind it."""
+    around = BARS_AROUND * version.bar
+    return span_query(at - around, at + bars * version.bar + around)
+
+
+def span_query(from_at: datetime, to_at: datetime) -> str:
+    return urlencode({"from": f"{from_at:%Y-%m-%dT%H:%M}Z", "to": f"{to_at:%Y-%m-%dT%H:%M}Z"})
+
+
+def candles_csv(version: DatasetVersion) -> Iterator[bytes]:
+    """A version as CSV in pieces: ISO 8601 times with Z, numbers that read back to the same bits.
+
+    Raises FileChanged before the first piece when the stored candles are not what was sealed.
+    """
+    candles = read_candles(verified_path(version.file), version.dataset.timeframe_minutes)
+    return _csv_pieces(candles)
+
+
+def _csv_pieces(candles: Candles) -> Iterator[bytes]:
+    yield f"timestamp,{','.join(VALUE_COLUMNS)}\n".encode()
+    plain = pa_csv.WriteOptions(include_header=False, quoting_style="none")
+    for start in range(0, len(candles), CSV_ROWS):
+        part = candles.slice(start, start + CSV_ROWS)
+        times = np.datetime_as_string(part.time.astype("datetime64[ns]"), unit="s", timezone="UTC")
+        table = {"timestamp": times, **{name: getattr(part, name) for name in VALUE_COLUMNS}}
+        piece = io.BytesIO()
+        pa_csv.write_csv(pa.table(table), piece, plain)
+        yield piece.getvalue()
 
 
 def candles_in(version: DatasetVersion, span: CandleRange) -> Candles:

@@ -1,6 +1,6 @@
 from django.urls import path
 
-from markets.views import datasets, downloads, imports
+from markets.views import dataset_changes, datasets, downloads, exports, imports
 
 app_name = "markets"
 urlpatterns = [
@@ -19,9 +19,31 @@ urlpatterns = [
     ),
     path(
         "datasets/<int:pk>/versions/<int:number>/candles.parquet",
-        datasets.candles_file,
+        exports.candles_parquet,
         name="candles_file",
     ),
+    path(
+        "datasets/<int:pk>/versions/<int:number>/candles.csv",
+        exports.candles_text,
+        name="candles_csv",
+    ),
+    path(
+        "datasets/<int:pk>/versions/<int:number>/accept/",
+        dataset_changes.findings_accept,
+        name="findings_accept",
+    ),
+    path(
+        "datasets/<int:pk>/versions/<int:number>/resample/",
+        dataset_changes.version_resample,
+        name="version_resample",
+    ),
+    path(
+        "datasets/<int:pk>/versions/<int:number>/delete/",
+        dataset_changes.version_delete,
+        name="version_delete",
+    ),
+    path("datasets/<int:pk>/delete/", dataset_changes.dataset_delete, name="dataset_delete"),
+    path("datasets/<int:pk>/rename/", dataset_changes.dataset_rename, name="dataset_rename"),
     path("imports/<int:pk>/", imports.import_detail, name="import_detail"),
     path("imports/<int:pk>/status/", imports.import_status, name="import_status"),
 ]

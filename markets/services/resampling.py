@@ -50,11 +50,13 @@ def launch_resampling(
         workspace=version.workspace,
         created_by=user,
         job=job,
-        spec=ImportSpec(
-            symbol=instrument.symbol,
-            venue=instrument.venue,
-            kind=instrument.kind,
-            timeframe=spec.timeframe,
+        spec=ImportSpec.parse(
+            {
+                "symbol": instrument.symbol,
+                "venue": instrument.venue,
+                "kind": instrument.kind,
+                "timeframe": spec.timeframe,
+            }
         ),
         parent=version,
         source=Source.RESAMPLED,

@@ -1,46 +1,76 @@
 from __future__ import annotations
 
+import json
 from datetime import timedelta
+from typing import Any
 
 from django.core.exceptions import BadRequest
+from django.core.paginator import InvalidPage, Page, Paginator
 from django.db.models import Q
-from django.http import FileResponse, Http404, HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, render
 from django.utils.dateparse import parse_datetime
+from django.views.decorators.gzip import gzip_page
 from django.views.decorators.http import (
     conditional_page,
     require_safe,
 )
 
 from accounts.editing import listing, new_key
-from artifacts.store import FileChanged, verified_path
-from jobs.statuses import JobStatus
+from jobs.statuses import JobKind, JobStatus
 from markets.chart_answers import chart_answer
-from markets.models import Dataset, DatasetVersion, Import
-from markets.reading import CandleRange, InvalidRange, chart_bars
+from markets.models import Dataset, DatasetVersion, Import, Source
+from markets.reading import (
+    CandleRange,
+    InvalidRange,
+    chart_bars,
+    jump_to,
+    range_links,
+    shown_span,
+    span_query,
+)
+from markets.services.datasets import LISTED, uses_of
+from markets.services.resampling import resampling_choices
+from markets.specs import TIMEFRAME_MINUTES
 
 SORTS = {
     "name": "name",
     "symbol": "instrument__symbol",
+    "venue": "instrument__venue",
+    "timeframe": "timeframe_minutes",
     "rows": "latest__rows",
+    "versions": "version_count",
     "last": "latest__last_at",
 }
-TABS = ("quality", "used", "versions")
+TABS = {"quality": "Quality", "used": "Used by", "versions": "Versions"}
+GAPS_PER_PAGE = 100
+UNACCEPTED = Q(latest__acceptance=None) & ~Q(latest__findings=[])
+ENDED_WELL = Q(job__status=JobStatus.SUCCEEDED) & ~Q(job__kind=JobKind.DETECT)
 
 
 @require_safe
 def dataset_list(request: HttpRequest) -> HttpResponse:
     rows = Dataset.objects.visible_to(request.user).exclude(latest=None).for_list()
+    filters = {name: request.GET.get(name, "") for name in ("source", "timeframe", "state")}
     if search := request.GET.get("q", "").strip()[:200]:
         rows = rows.filter(
             Q(name__icontains=search)
             | Q(instrument__symbol__icontains=search)
             | Q(instrument__venue__icontains=search)
         )
+    if filters["source"] in Source.values:
+        rows = rows.filter(latest__source=filters["source"])
+    if filters["timeframe"] in TIMEFRAME_MINUTES:
+        rows = rows.filter(timeframe_minutes=TIMEFRAME_MINUTES[filters["timeframe"]])
+    if filters["state"] == "unaccepted":
+        rows = rows.filter(UNACCEPTED)
     imports = Import.objects.visible_to(request.user).select_related("job")
+    waiting = imports.filter(version=None).exclude(job__status=JobStatus.CANCELLED)
     context = {
-        "listing": listing(request, rows, sorts=SORTS),
-        "imports": imports.filter(version=None).exclude(job__status=JobStatus.CANCELLED)[:5],
+        "listing": listing(request, rows, sorts=SORTS, filters=filters),
+        "sources": Source.choices,
+        "timeframes": TIMEFRAME_MINUTES,
+        "imports": waiting.exclude(ENDED_WELL)[:5],
         "key": new_key(),
     }
     return render(request, "markets/dataset_list.html", context)
@@ -48,24 +78,72 @@ def dataset_list(request: HttpRequest) -> HttpResponse:
 
 @require_safe
 def dataset_detail(request: HttpRequest, pk: int, number: int | None = None) -> HttpResponse:
-    version = fetched_version(request, pk, number)
+    return detail_page(request, fetched_version(request, pk, number))
+
+
+def detail_page(
+    request: HttpRequest,
+    version: DatasetVersion,
+    *,
+    problems: dict[str, str] | None = None,
+    status: int = 200,
+) -> HttpResponse:
+    """The page of a version; `problems` are texts beside the small forms that were refused."""
     tab = request.GET.get("tab", "quality")
     if tab not in TABS:
         raise Http404("there is no such tab")
+    span = span_of(version, request)
+    query = span_query(span.from_at, span.to_at) if span.from_at and span.to_at else ""
     context = {
         "version": version,
         "dataset": version.dataset,
         "tab": tab,
-        "tabs": (("quality", "Quality"), ("used", "Used by"), ("versions", "Versions")),
-        "gaps": gap_marks(version),
-        "expected_bars": version.rows + version.missing_bars,
-        "versions": version.dataset.versions.all() if tab == "versions" else (),
-        "experiments": version.experiments.order_by("-pk")[:50] if tab == "used" else (),
+        "tabs": TABS.items(),
+        "jumps": range_links(version, span),
+        "range": range_json(span),
+        "range_query": query,
+        "problems": problems or {},
+        "key": new_key(),
+        **PARTS[tab](request, version),
     }
-    return render(request, "markets/dataset_detail.html", context)
+    return render(request, "markets/dataset_detail.html", context, status=status)
+
+
+def quality_part(request: HttpRequest, version: DatasetVersion) -> dict[str, Any]:
+    order = "time" if request.GET.get("gaps") == "time" else "size"
+    return {
+        "gaps": gap_marks(version),
+        "gap_page": gap_page(version, order, request.GET.get("gap_page", "1")),
+        "gap_order": order,
+        "outliers": [
+            row | {"query": _jump(version, row["at"])} for row in version.report["outliers"]
+        ],
+        "changes": [
+            row | {"query": _jump(version, row["at"])}
+            for row in (version.difference or {}).get("changes", [])
+        ],
+        "expected_bars": version.rows + version.missing_bars,
+        "acceptance": getattr(version, "acceptance", None),
+    }
+
+
+def used_part(request: HttpRequest, version: DatasetVersion) -> dict[str, Any]:
+    return {
+        "uses": uses_of(version),
+        "imports": version.imports.select_related("job", "created_by")[:LISTED],
+        "choices": resampling_choices(version),
+    }
+
+
+def versions_part(request: HttpRequest, version: DatasetVersion) -> dict[str, Any]:
+    return {"versions": version.dataset.versions.for_list()}  # type: ignore[attr-defined]  # VersionQuerySet
+
+
+PARTS = {"quality": quality_part, "used": used_part, "versions": versions_part}
 
 
 @require_safe
+@gzip_page
 @conditional_page
 def candles_chart(request: HttpRequest, pk: int, number: int) -> HttpResponse:
     from markets.charts import candles_figure
@@ -82,31 +160,51 @@ def candles_chart(request: HttpRequest, pk: int, number: int) -> HttpResponse:
     return chart_answer(request, candles_figure(bars, title), title=title, note=note)
 
 
-@require_safe
-def candles_file(request: HttpRequest, pk: int, number: int) -> FileResponse:
-    version = fetched_version(request, pk, number)
-    try:
-        path = verified_path(version.file)
-    except FileChanged as error:
-        raise Http404(str(error)) from error
-    name = f"candles-{version.dataset_id}-v{version.number}.parquet"
-    return FileResponse(
-        path.open("rb"),
-        as_attachment=True,
-        filename=name,
-        content_type="application/vnd.apache.parquet",
-    )
-
-
 def fetched_version(request: HttpRequest, pk: int, number: int | None) -> DatasetVersion:
     """The version asked for, or the latest one of the dataset."""
     versions = DatasetVersion.objects.visible_to(request.user).select_related(
-        "dataset__instrument", "file"
+        "dataset__instrument", "file", "acceptance__accepted_by", "parent__dataset", "workspace"
     )
     if number is None:
         dataset = get_object_or_404(Dataset.objects.visible_to(request.user), pk=pk)
         return get_object_or_404(versions, pk=dataset.latest_id)
     return get_object_or_404(versions, dataset_id=pk, number=number)
+
+
+def span_of(version: DatasetVersion, request: HttpRequest) -> CandleRange:
+    """The part of the chart that a page's address names. Raises BadRequest."""
+    try:
+        return shown_span(version, request.GET)
+    except InvalidRange as error:
+        raise BadRequest(f"{error.field}: {error}") from error
+
+
+def range_json(span: CandleRange) -> str:
+    """The span as the script of charts takes it; empty when it is not bounded on both sides."""
+    if span.from_at is None or span.to_at is None:
+        return ""
+    return json.dumps([f"{at:%Y-%m-%dT%H:%M:%S}Z" for at in (span.from_at, span.to_at)])
+
+
+def gap_page(version: DatasetVersion, order: str, number: str) -> Page[dict[str, Any]]:
+    """One page of all gaps, largest first or in time, each with its link. Raises Http404."""
+    gaps = version.report.get("gaps") or version.report["largest_gaps"]
+    if order == "size":
+        gaps = sorted(gaps, key=lambda gap: -gap["missing_bars"])
+    try:
+        page = Paginator(gaps, GAPS_PER_PAGE).page(number)
+    except InvalidPage:
+        raise Http404("there is no such page of gaps") from None
+    page.object_list = [
+        gap | {"query": _jump(version, gap["after"], gap["missing_bars"])}
+        for gap in page.object_list
+    ]
+    return page
+
+
+def _jump(version: DatasetVersion, at: str, bars: int = 0) -> str:
+    instant = parse_datetime(at)
+    return jump_to(version, instant, bars) if instant else ""
 
 
 def gap_marks(version: DatasetVersion) -> list[dict[str, float]]:

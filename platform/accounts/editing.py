@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlencode
 
@@ -62,18 +62,35 @@ class Listing:
     page: Page[Any]
     sort: str
     search: str
+    filters: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def query(self) -> str:
-        """The filters as they stand in a link to another page."""
-        kept = {"q": self.search, "sort": self.sort}
-        return urlencode({key: value for key, value in kept.items() if value})
+        """Filters and order as they stand in a link to another page."""
+        return urlencode({**self._filled, **({"sort": self.sort} if self.sort else {})})
+
+    @property
+    def filter_query(self) -> str:
+        """The filters as they stand in a link to another order."""
+        return urlencode(self._filled)
+
+    @property
+    def _filled(self) -> dict[str, str]:
+        return {key: value for key, value in {"q": self.search, **self.filters}.items() if value}
 
 
 def listing(
-    request: HttpRequest, rows: QuerySet[Any], *, sorts: Mapping[str, str], default: str = "-pk"
+    request: HttpRequest,
+    rows: QuerySet[Any],
+    *,
+    sorts: Mapping[str, str],
+    default: str = "-pk",
+    filters: Mapping[str, str] | None = None,
 ) -> Listing:
-    """Sort by an allow-listed column and cut out a page. Raises Http404 for a page that is not there."""
+    """Sort by an allow-listed column and cut out a page. Raises Http404 for a page that is not there.
+
+    `rows` are filtered already; `filters` are what links must keep beside the search.
+    """
     sort = request.GET.get("sort", "")
     column = sorts.get(sort.removeprefix("-"), "")
     if sort and not column:
@@ -83,4 +100,4 @@ def listing(
         page = Paginator(rows.order_by(order, "-pk"), PER_PAGE).page(request.GET.get("page", 1))
     except InvalidPage:
         raise Http404("there is no such page") from None
-    return Listing(page, sort, request.GET.get("q", "").strip()[:200])
+    return Listing(page, sort, request.GET.get("q", "").strip()[:200], filters or {})

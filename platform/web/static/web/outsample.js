@@ -105,6 +105,13 @@ function draw(box) {
   Plotly.react(box.querySelector(".chart"), data, layout, CONFIG);
 }
 
+// The part of the chart that is shown, as a query; empty for the whole of it.
+function spanOf(box, before = "?") {
+  if (!box.dataset.range) return "";
+  const [from, to] = JSON.parse(box.dataset.range);
+  return `${before}from=${encodeURIComponent(from)}&to=${encodeURIComponent(to)}`;
+}
+
 function redrawAll() { charts.forEach((_, box) => draw(box)); }
 
 function bindZoom(box, target) {
@@ -118,7 +125,7 @@ function bindZoom(box, target) {
     timer = setTimeout(() => {
       if (from === undefined) { delete box.dataset.range; load(box); return; }
       box.dataset.range = JSON.stringify([from, to]);
-      load(box, `?from=${encodeURIComponent(from)}&to=${encodeURIComponent(to)}`);
+      load(box, spanOf(box));
     }, 200);
   });
 }
@@ -127,9 +134,7 @@ async function toggleTable(box, button) {
   const twin = box.querySelector(".twin");
   const open = twin.hidden;
   if (open) {
-    const range = box.dataset.range ? JSON.parse(box.dataset.range) : null;
-    const span = range ? `&from=${encodeURIComponent(range[0])}&to=${encodeURIComponent(range[1])}` : "";
-    const answer = await fetch(`${box.dataset.chart}?as=rows${span}`);
+    const answer = await fetch(`${box.dataset.chart}?as=rows${spanOf(box, "&")}`);
     // The server escapes every cell; this is one of our own fragments.
     twin.innerHTML = answer.ok ? await answer.text() : "The table could not be loaded. Reload the page to try again.";
   }
@@ -140,7 +145,7 @@ async function toggleTable(box, button) {
 function startCharts(from = document) {
   all("[data-chart]", from).forEach((box) => {
     if (charts.has(box)) return;
-    load(box);
+    load(box, spanOf(box));
     box.querySelector(".to-table")?.addEventListener("click", (event) => toggleTable(box, event.currentTarget));
     box.querySelector(".to-whole")?.addEventListener("click", () => { delete box.dataset.range; charts.delete(box); load(box); });
     box.querySelector(".to-log")?.addEventListener("click", (event) => {
@@ -157,9 +162,8 @@ all("[data-jump]").forEach((form) => form.addEventListener("submit", (event) => 
   const at = Date.parse(`${form.elements.at.value}T00:00:00Z`);
   if (!box || Number.isNaN(at)) return;
   event.preventDefault();
-  const span = [at - 86400000, at + 2 * 86400000].map((ms) => new Date(ms).toISOString());
-  box.dataset.range = JSON.stringify(span);
-  load(box, `?from=${encodeURIComponent(span[0])}&to=${encodeURIComponent(span[1])}`);
+  box.dataset.range = JSON.stringify([at - 86400000, at + 2 * 86400000].map((ms) => new Date(ms).toISOString()));
+  load(box, spanOf(box));
 }));
 
 // ── Live fragments ───────────────────────────────────────────────────────────
