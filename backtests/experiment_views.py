@@ -40,18 +40,22 @@ DEFAULT_PRESET = "tiny"
 @require_safe
 def experiment_list(request: HttpRequest) -> HttpResponse:
     """All experiments with the best of their own backtests."""
-    rows = visible_experiments(request).annotate(
-        latest_status=Subquery(
-            TrainingRun.objects.filter(experiment=OuterRef("pk"))
-            .order_by("-pk")
-            .values("job__status")[:1]
-        ),
-        best_pk=Subquery(
-            Backtest.objects.filter(run__experiment=OuterRef("pk"), is_own=True)
-            .exclude(sharpe=None)
-            .order_by("-sharpe")
-            .values("pk")[:1]
-        ),
+    rows = (
+        visible_experiments(request)
+        .filter(archived_at=None)
+        .annotate(
+            latest_status=Subquery(
+                TrainingRun.objects.filter(experiment=OuterRef("pk"))
+                .order_by("-pk")
+                .values("job__status")[:1]
+            ),
+            best_pk=Subquery(
+                Backtest.objects.filter(run__experiment=OuterRef("pk"), is_own=True)
+                .exclude(sharpe=None)
+                .order_by("-sharpe")
+                .values("pk")[:1]
+            ),
+        )
     )
     if search := request.GET.get("q", "").strip()[:200]:
         rows = rows.filter(Q(name__icontains=search) | Q(preset__icontains=search))

@@ -8,7 +8,7 @@ from artifacts.models import StoredFile
 from backtests.specs import BacktestSpec
 from jobs.models import Job
 from markets.models import DatasetVersion
-from modeling.models import TrainingRun
+from modeling.models import TrainingRun, Trial
 from specs.columns import SpecColumn
 
 
@@ -36,6 +36,9 @@ class Backtest(WorkspaceRow):
     version = models.ForeignKey(DatasetVersion, on_delete=models.PROTECT, related_name="backtests")
     # A run and its own backtest are one trial; any further backtest counts by itself.
     is_own = models.BooleanField(default=False)
+    # Of the opened hold-out, over its span; made by the opening alone.
+    is_holdout = models.BooleanField(default=False)
+    trial = models.ForeignKey(Trial, null=True, on_delete=models.PROTECT, related_name="backtests")
     spec = SpecColumn(BacktestSpec)
     spec_sha256 = models.CharField(max_length=64)
     job = models.OneToOneField(Job, on_delete=models.PROTECT, related_name="backtest")
@@ -54,6 +57,8 @@ class Backtest(WorkspaceRow):
     badges = models.JSONField(default=list)
     # {"numbers": …, "reasons": …, "verdict": …, "assumptions": …}
     report = models.JSONField(default=dict)
+    # The verdict while a leak alarm keeps it back; no page and no answer reads it.
+    withheld = models.JSONField(default=dict)
     equity = models.ForeignKey(StoredFile, null=True, on_delete=models.PROTECT, related_name="+")
     trades = models.ForeignKey(StoredFile, null=True, on_delete=models.PROTECT, related_name="+")
 

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 from django.conf import settings
+from django.contrib.postgres.fields import ArrayField
 from django.db import models
 
 from accounts.models import VisibleQuerySet, WorkspaceRow
@@ -16,10 +18,8 @@ from specs.columns import SpecColumn
 
 class ExperimentQuerySet(VisibleQuerySet):
     def for_list(self) -> ExperimentQuerySet:
-        return (
-            self.filter(archived_at=None)
-            .prefetch_related("versions__dataset__instrument")
-            .annotate(run_count=models.Count("runs", distinct=True))
+        return self.prefetch_related("versions__dataset__instrument").annotate(
+            run_count=models.Count("runs", distinct=True)
         )
 
 
@@ -36,7 +36,9 @@ class Experiment(WorkspaceRow):
     # The backtests app's part of the spec; opaque here, because modeling lies below it.
     backtest_spec = models.JSONField(default=dict)
     spec_sha256 = models.CharField(max_length=64)
+    # Sealed are the bars that close after `holdout_at`, up to `holdout_until`.
     holdout_at = models.DateTimeField()
+    holdout_until = models.DateTimeField()
     holdout_openings = models.PositiveIntegerField(default=0)
     notes = models.TextField(blank=True)
     archived_at = models.DateTimeField(null=True, blank=True)
@@ -87,6 +89,12 @@ class TrainingRun(WorkspaceRow):
     verdict = models.JSONField(default=dict)
     causality = models.JSONField(default=dict)
     leak_alarm = models.JSONField(default=dict)
+    # Why the alarm is none, in the words of an editor; every version of it is in the audit.
+    alarm_explanation = models.TextField(blank=True)
+    alarm_explained_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+"
+    )
+    alarm_explained_at = models.DateTimeField(null=True)
     notices = models.JSONField(default=list)
 
     class Meta:
@@ -95,6 +103,11 @@ class TrainingRun(WorkspaceRow):
 
     def __str__(self) -> str:
         return f"{self.experiment.name}, seed {self.seed}"
+
+    @property
+    def is_withheld(self) -> bool:
+        """Whether a leak alarm that nobody has explained keeps the verdicts back."""
+        return bool(self.leak_alarm.get("raised")) and not self.alarm_explanation
 
     @property
     def checkpoint_folder(self) -> Path:
@@ -192,6 +205,8 @@ class PredictionSet(WorkspaceRow):
 
     run = models.ForeignKey(TrainingRun, on_delete=models.PROTECT, related_name="prediction_sets")
     rung = models.CharField(max_length=40, default=MODEL)
+    # Of the opened hold-out; never mixed with the walk-forward predictions.
+    is_holdout = models.BooleanField(default=False)
     file = models.ForeignKey(StoredFile, on_delete=models.PROTECT, related_name="+")
     sha256 = models.CharField(max_length=64)
     rows = models.PositiveIntegerField()
@@ -202,11 +217,48 @@ class PredictionSet(WorkspaceRow):
 
     class Meta:
         constraints = [
-            models.UniqueConstraint(fields=["run", "rung"], name="one_prediction_set_per_rung")
+            models.UniqueConstraint(
+                fields=["run", "rung", "is_holdout"], name="one_prediction_set_per_rung"
+            )
         ]
 
     def __str__(self) -> str:
         return f"Predictions of {self.run} ({self.rung})"
+
+
+class HoldoutOpening(WorkspaceRow):
+    """One look behind the seal: one run, scored once. The row is never changed back or deleted."""
+
+    created_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+"
+    )
+    experiment = models.ForeignKey(Experiment, on_delete=models.PROTECT, related_name="openings")
+    run = models.OneToOneField(TrainingRun, on_delete=models.PROTECT, related_name="opening")
+    job = models.OneToOneField(Job, on_delete=models.PROTECT, related_name="holdout_opening")
+    from_at = models.DateTimeField()
+    until_at = models.DateTimeField()
+    # How often these bars had been looked at before, by this experiment or another.
+    openings_before = models.PositiveIntegerField(default=0)
+    predictions = models.OneToOneField(
+        PredictionSet, null=True, on_delete=models.PROTECT, related_name="opening"
+    )
+    metrics = models.JSONField(default=dict)
+
+    class Meta:
+        ordering = ["pk"]
+
+    def __str__(self) -> str:
+        return f"Hold-out of {self.run}"
+
+
+class TrialQuerySet(VisibleQuerySet):
+    def for_list(self) -> TrialQuerySet:
+        """Without the daily returns: a list never reads them."""
+        return self.defer("daily_returns").select_related("run__experiment")
+
+    def covering(self, first: date, last: date) -> TrialQuerySet:
+        """Those whose daily returns reach from the first to the last of these UTC days."""
+        return self.filter(first_day__lte=first, last_day__gte=last)
 
 
 class Trial(WorkspaceRow):
@@ -215,6 +267,7 @@ class Trial(WorkspaceRow):
     class Origin(models.TextChoices):
         RUN = "run", "Training run"
         BACKTEST = "backtest", "Backtest"
+        HOLDOUT = "holdout", "Hold-out opening"
 
     origin = models.CharField(max_length=20, choices=Origin.choices)
     spec_sha256 = models.CharField(max_length=64)
@@ -225,9 +278,20 @@ class Trial(WorkspaceRow):
     days = models.PositiveIntegerField(default=0)
     first_at = models.DateTimeField(null=True)
     last_at = models.DateTimeField(null=True)
+    # Net returns of the UTC days from `first_day` to `last_day`, without a hole.
+    daily_returns = ArrayField(models.FloatField(), default=list)
+    first_day = models.DateField(null=True)
+    last_day = models.DateField(null=True)
+    # Probability of overfitting over those days, as far as the ledger was known then.
+    overfitting = models.FloatField(null=True)
+
+    objects = TrialQuerySet.as_manager()  # type: ignore[misc]  # narrows the base's manager
 
     class Meta:
         ordering = ["pk"]
+        indexes = [
+            models.Index(fields=["workspace", "instrument"], name="trials_by_instrument"),
+        ]
         constraints = [
             models.UniqueConstraint(
                 fields=["workspace", "origin", "spec_sha256", "seed"],

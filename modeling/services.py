@@ -59,6 +59,7 @@ def create_experiment(
         backtest_spec=backtest_spec,
         spec_sha256=_with_data(spec_sha256, versions),
         holdout_at=datetime.fromtimestamp(plan.holdout_at / 1e9, timezone.utc),
+        holdout_until=_last_close(spec, versions[0]),
         notes=notes,
     )
     experiment.versions.set(versions)
@@ -216,6 +217,11 @@ def _with_data(spec_sha256: str, versions: list[DatasetVersion]) -> str:
     """Equal specs on equal candles are one trial; on other candles they are another."""
     parts = [spec_sha256, *(version.sha256 for version in versions)]
     return hashlib.sha256("".join(parts).encode()).hexdigest()
+
+
+def _last_close(spec: ModelSpec, version: DatasetVersion) -> datetime:
+    """Where the bars end that the spec uses, and with them the sealed span."""
+    return spec.data.within(version.first_at, version.last_at + version.bar)[1]
 
 
 def _ns(instant: datetime) -> int:

@@ -194,6 +194,7 @@ def make_experiment(
         backtest_spec=BacktestSpec().to_json(),
         spec_sha256=ExperimentSpec().sha256(),
         holdout_at=version.first_at + 0.85 * span,
+        holdout_until=version.last_at + version.bar,
     )
     experiment.versions.set([version])
     return experiment
