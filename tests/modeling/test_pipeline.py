@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 from contextlib import contextmanager
+from functools import partial
 
 import pytest
 from django.db import OperationalError
+from safetensors import safe_open
 
 import jobs.attempts
+from artifacts.store import verified_path
+from backtests.services import create_experiment, launch_experiment
 from jobs.attempts import RunningAttempt, StopReason
 from jobs.claim import claim
 from jobs.errors import Fenced, StopRequested
@@ -18,12 +23,15 @@ from jobs.transitions import end_attempt
 from jobs.workers import claimant
 from markets.candles.synthetic import synthetic_candles
 from markets.features.compute import compute_features
+from markets.features.registry import FEATURES
 from modeling import pipeline
 from modeling.models import Checkpoint
 from modeling.observing import newest_checkpoint
 from modeling.training.checkpoint import Provenance
+from modeling.windows import certificate, make
+from modeling.windows.selection import Selection
 from tests import factories
-from tests.path import demo_version, finished_run, make_people, quick_spec
+from tests.path import demo_version, finished_run, make_people, quick_spec, run_training
 
 PROVENANCE = Provenance(spec_sha256="5" * 64, dataset_sha256="d" * 64, seed=3)
 
@@ -125,3 +133,78 @@ def test_run_that_is_stopped_while_it_is_scored_ends_at_once_and_can_go_on(monke
         finished_run(user, version, quick_spec())
     assert shares[-1] < pipeline.STORING_FROM
     assert Job.objects.get(kind="training").status == JobStatus.QUEUED
+
+
+SELECTING = {"features": {"feature_set": "all-67", "select_top": 40}}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_run_that_selects_trains_on_the_chosen_features_only():
+    user, workspace = make_people()
+    run = finished_run(user, demo_version(workspace, user), quick_spec(**SELECTING))
+    folds = list(run.folds.select_related("weights"))
+    for fold in folds:
+        selection = Selection.from_json(fold.state["selection"])
+        assert len(selection.names) == len(selection.redundancy) == 40
+        assert set(selection.relevance) == set(FEATURES)
+        assert tuple(fold.state["scalers"]["names"]) == selection.names
+        with safe_open(verified_path(fold.weights), "np") as weights:
+            assert weights.get_slice("input.weight").get_shape()[1] == 40 * 4  # 4 bars a token
+    certified = [entry["selection"] for entry in run.causality["folds"]]
+    assert run.causality["passed"] and certified == ["passed"] * len(folds) == ["passed", "passed"]
+    assert run.baselines.get(rung="logistic").metrics
+
+
+@pytest.mark.slow
+@pytest.mark.django_db(transaction=True)
+def test_run_that_selects_goes_on_after_a_stop_with_the_features_it_began_with(monkeypatch):
+    user, workspace = make_people()
+    version, spec = demo_version(workspace, user), quick_spec(**SELECTING)
+    whole = finished_run(user, version, spec)
+    experiment = create_experiment(
+        workspace=workspace, user=user, name="Stopped", versions=[version], spec=spec
+    )
+    run = launch_experiment(experiment, user=user)[0]
+    real = RunningAttempt.progress
+
+    def progress(self, fraction, message="", *, step=None):
+        if message.startswith("Fold 2 of 2, epoch"):
+            self.request_stop(StopReason.DRAIN)
+        real(self, fraction, message, step=step)
+
+    with monkeypatch.context() as stopping:
+        stopping.setattr(RunningAttempt, "progress", progress)
+        assert run_training(run).status == JobStatus.QUEUED
+    assert run.checkpoints.filter(fold=2).exists()
+    monkeypatch.setattr(make, "select_features", None)  # a second choice would end the run
+    assert run_training(run).status == JobStatus.SUCCEEDED
+    run.refresh_from_db()
+    assert run.weights_sha256 == whole.weights_sha256
+    assert run.predictions_sha256 == whole.predictions_sha256
+    states = [[fold.state["selection"] for fold in each.folds.all()] for each in (run, whole)]
+    assert states[0] == states[1]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_run_whose_selection_knows_its_future_fails_and_says_so(monkeypatch):
+    user, workspace = make_people()
+    version = demo_version(workspace, user)
+    real = certificate.learn_from_fit
+
+    def learn(table, raw, fit_bars, spec):
+        learned = real(table, raw, fit_bars, spec)
+        names = learned.selection.names[::-1]  # any other choice
+        return dataclasses.replace(
+            learned, selection=dataclasses.replace(learned.selection, names=names)
+        )
+
+    monkeypatch.setattr(pipeline, "certify_fit", partial(certificate.certify_fit, learn=learn))
+    experiment = create_experiment(
+        workspace=workspace, user=user, name="Leak", versions=[version], spec=quick_spec()
+    )
+    run = launch_experiment(experiment, user=user)[0]
+    job = run_training(run)
+    assert (job.status, job.code) == (JobStatus.FAILED, "causality")
+    assert "fit slice of fold 1 changed its selection" in job.message
+    run.refresh_from_db()
+    assert not run.causality["passed"] and not run.folds.exists()
