@@ -7,9 +7,17 @@ urlpatterns = [
     path("datasets/", datasets.DatasetList.as_view(), name="dataset_list"),
     path("datasets/<int:pk>/", datasets.DatasetDetail.as_view(), name="dataset_detail"),
     path(
+        "datasets/<int:pk>/versions/<int:number>/",
+        datasets.VersionDetail.as_view(),
+        name="version_detail",
+    ),
+    path(
         "datasets/<int:pk>/versions/<int:number>/candles/",
         datasets.VersionCandles.as_view(),
         name="version_candles",
     ),
+    path("imports/", imports.ImportList.as_view(), name="import_list"),
+    path("imports/<int:pk>/confirm/", imports.ImportConfirm.as_view(), name="import_confirm"),
+    path("imports/<int:pk>/preview/", imports.ImportPreview.as_view(), name="import_preview"),
     path("imports/<int:pk>/", imports.ImportDetail.as_view(), name="import_detail"),
 ]

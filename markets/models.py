@@ -197,6 +197,8 @@ class Import(WorkspaceRow):
         settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+"
     )
     job = models.OneToOneField(Job, on_delete=models.PROTECT, related_name="candle_import")
+    # What worked on it before: previews, and imports that were then corrected.
+    earlier_jobs = models.ManyToManyField(Job, related_name="+")
     spec = SpecColumn(ImportSpec)
     # What the head of the file says, as `markets.sources.preview` tells it.
     preview = models.JSONField(null=True)
@@ -219,3 +221,21 @@ class Import(WorkspaceRow):
 
     def __str__(self) -> str:
         return self.sent_name
+
+    @property
+    def awaits_confirmation(self) -> bool:
+        """The upload is still there and nothing works on it: it can be imported, or tried again."""
+        return self.upload_id is not None and self.version_id is None and self.job.is_terminal
+
+    @property
+    def found_known_candles(self) -> bool:
+        """It ended at a version that another import had made: the candles are equal."""
+        if self.version is None:
+            return False
+        first = self.version.imports.order_by("pk").values_list("pk", flat=True).first()
+        return first != self.pk
+
+    def job_with_key(self, key: str) -> Job:
+        """The job that a request with this Idempotency-Key started; without one, the newest."""
+        earlier = self.earlier_jobs.filter(idempotency_key=key).first() if key else None
+        return earlier or self.job

@@ -76,6 +76,7 @@ class ImportSpec(Spec):
         "auto",
         label="Timeframe",
         help="The length of one bar. Auto takes the most frequent difference between rows.",
+        advanced=True,
     )
     timestamp_unit: Literal["auto", "s", "ms", "us", "ns", "text"] = declared(
         "auto",

@@ -7,6 +7,13 @@ from jobs.statuses import JobKind, Queue
 from markets.models import Import
 
 
+@job_task(kind=JobKind.DETECT, queue=Queue.DATA, extra_memory_gib=4)
+def run_detection(job: Job, attempt: RunningAttempt) -> None:
+    from markets.pipeline.imports import detect_settings
+
+    detect_settings(Import.objects.select_related("upload").get(job=job), attempt)
+
+
 @job_task(kind=JobKind.IMPORT, queue=Queue.DATA, extra_memory_gib=4)
 def run_import(job: Job, attempt: RunningAttempt) -> None:
     from markets.pipeline.imports import import_candles

@@ -10,11 +10,10 @@ from rest_framework.response import Response
 
 from accounts.api_views import MemberRequest, VisibleList, VisibleRows
 from accounts.rest import Problem
-from jobs.api import started
-from markets.api.imports import ImportSerializer, UploadSerializer, fields_of, launched
+from markets.api.imports import ImportSerializer, UploadSerializer, uploaded
 from markets.models import Dataset, DatasetVersion
 from markets.reading import CandleRange, InvalidRange, chart_bars, iso_times
-from markets.specs import ImportSpec
+from markets.services.imports import launch_import
 
 COLUMNS = ("open", "high", "low", "close", "volume")
 
@@ -58,33 +57,32 @@ class DatasetList(VisibleList, generics.ListAPIView):  # type: ignore[type-arg] 
 
     @extend_schema(request=UploadSerializer, responses={202: ImportSerializer})
     def post(self, request: MemberRequest) -> Response:
-        fields = fields_of(request)
-        upload = request.FILES.get("file")
-        if upload is None:
-            raise Problem(
-                "missing_file", "A file is required.", fields={"file": "a file is required"}
-            )
-        spec = ImportSpec.parse(fields)
-        workspace = request.membership.workspace
-        row, headers = started(
-            request,
-            workspace,
-            "upload",
-            lambda key: launched(
-                workspace=workspace,
-                user=request.user,
-                upload=upload,
-                spec=spec,
-                idempotency_key=key,
-            ),
-            lambda row: row.job,
-        )
-        return Response(ImportSerializer(row).data, status=202, headers=headers)
+        return uploaded(request, launch_import, ImportSerializer)
 
 
 class DatasetDetail(VisibleRows, generics.RetrieveAPIView):  # type: ignore[type-arg]  # generic only in the stubs
     rows = Dataset.objects.for_list().exclude(latest=None)
     serializer_class = DatasetSerializer
+
+
+class VersionDetailSerializer(VersionSerializer):
+    dataset = serializers.IntegerField(source="dataset_id")
+    timeframe = serializers.CharField(source="dataset.timeframe")
+
+    class Meta:
+        model = DatasetVersion
+        fields = (*VersionSerializer.Meta.fields, "dataset", "timeframe", "difference", "report")
+
+
+class VersionDetail(VisibleRows):
+    """One sealed version with its quality report, and what it changed against the one before."""
+
+    rows = DatasetVersion.objects.select_related("dataset")
+
+    @extend_schema(responses=VersionDetailSerializer)
+    def get(self, request: MemberRequest, pk: int, number: int) -> Response:
+        version = self.found(dataset_id=pk, number=number)
+        return Response(VersionDetailSerializer(version).data)
 
 
 SPAN = frozenset({"from", "to", "max"})

@@ -17,6 +17,7 @@ def diff_candles(old: Candles, new: Candles) -> dict[str, Any]:  # Any: JSON has
     """Bars added before, inside and after the old ones, bars gone, and bars changed, as JSON data.
 
     Two bars are equal when all five values are. `overlap` counts the times that both have;
+    `removed_inside` counts the bars gone that lie within the span of the new candles;
     `changes` shows the first 20 changed bars with the old and new value of each changed column.
     `is_extension` is true when every old bar is there unchanged. Raises ValueError when the
     timeframes differ.
@@ -36,6 +37,7 @@ def diff_candles(old: Candles, new: Candles) -> dict[str, Any]:  # Any: JSON has
         "rows_after": len(new),
         "added": _added(old, new),
         "removed_bars": len(removed),
+        "removed_inside": _inside(removed, new),
         "first_removed_at": _first_at(removed),
         "overlap": {
             "bars": len(in_old),
@@ -59,6 +61,12 @@ def _added(old: Candles, new: Candles) -> dict[str, int]:
     before = int((added < old.time[0]).sum())
     after = int((added > old.time[-1]).sum())
     return {"before": before, "inside": len(added) - before - after, "after": after}
+
+
+def _inside(times: NDArray[np.int64], candles: Candles) -> int:
+    if not len(candles):
+        return 0
+    return int(((times >= candles.time[0]) & (times <= candles.time[-1])).sum())
 
 
 def _first_at(times: NDArray[np.int64]) -> str | None:

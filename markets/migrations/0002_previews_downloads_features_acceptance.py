@@ -36,6 +36,11 @@ class Migration(migrations.Migration):
         ),
         migrations.AddField(
             model_name="import",
+            name="earlier_jobs",
+            field=models.ManyToManyField(related_name="+", to="jobs.job"),
+        ),
+        migrations.AddField(
+            model_name="import",
             name="parent",
             field=models.ForeignKey(
                 null=True,

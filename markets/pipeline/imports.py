@@ -1,4 +1,4 @@
-"""The body of an import job: an uploaded file in, a sealed dataset version out."""
+"""The bodies of detect and import jobs: an uploaded file in, a preview or a sealed version out."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ from markets.candles.report import candle_quality
 from markets.candles.synthetic import synthetic_candles
 from markets.candles.validation import validate_candles
 from markets.models import DatasetVersion, Import, Source
-from markets.pipeline.sealing import seal_version
+from markets.pipeline.sealing import seal_version, sealed_text
+from markets.sources.preview import Preview, preview_source
 from markets.sources.reading import read_source
 from markets.specs import TIMEFRAME_MINUTES, timeframe_name
 
@@ -28,10 +29,20 @@ DEMO_DAYS = 180
 DEMO_SEED = 7
 
 
+def detect_settings(row: Import, attempt: RunningAttempt) -> None:
+    """Read the head of the file and keep what it says; a head that would be refused is no failure."""
+    attempt.progress(0.1, "Reading the head of the file")
+    preview = _preview_of(row, _upload_of(row))
+    attempt.raise_if_stopping()
+    with attempt.fenced():
+        _keep_preview(row, preview)
+        attempt.succeed(_preview_text(preview))
+
+
 def import_candles(row: Import, attempt: RunningAttempt) -> None:
     """Read, validate, seal. Raises JobFailed with the code of what is wrong in the file."""
     attempt.progress(0.05, "Reading the file")
-    candles, report = _candles_of(row)
+    candles, report = _candles_of(row, attempt)
     attempt.raise_if_stopping()
     attempt.progress(0.6, "Sealing the candles")
     with scratch_folder() as folder:
@@ -40,20 +51,42 @@ def import_candles(row: Import, attempt: RunningAttempt) -> None:
         attempt.raise_if_stopping()
         with attempt.fenced():
             version = seal_version(row, candles, report, path)
+            text = sealed_text(row, version)
             _forget_upload(row, version)
-            attempt.succeed(f"{version.rows} bars, {version.gap_count} gaps.")
+            attempt.succeed(text)
 
 
-def _candles_of(row: Import) -> tuple[Candles, dict[str, Any]]:
+def _candles_of(row: Import, attempt: RunningAttempt) -> tuple[Candles, dict[str, Any]]:
     if row.source == Source.SYNTHETIC:
         minutes = TIMEFRAME_MINUTES[row.spec.timeframe]
         candles = synthetic_candles(days=DEMO_DAYS, timeframe_minutes=minutes, seed=DEMO_SEED)
         return candles, _report_of_made(candles)
+    path = _upload_of(row)
     try:
-        raw = read_source(_upload_of(row), row.sent_name, row.spec)
+        raw = read_source(path, row.sent_name, row.spec)
         return validate_candles(raw, row.spec, time.time_ns())
     except InvalidCandles as error:
+        # The page of the failure shows the head, so that the mapping can be corrected.
+        preview = _preview_of(row, path)
+        with attempt.fenced():
+            _keep_preview(row, preview)
         raise JobFailed(error.code, error.message) from error
+
+
+def _preview_of(row: Import, path: Path) -> Preview:
+    return preview_source(path, row.sent_name, row.spec, now_ns=time.time_ns())
+
+
+def _keep_preview(row: Import, preview: Preview) -> None:
+    row.preview = preview.to_json()
+    row.save(update_fields=["preview"])
+
+
+def _preview_text(preview: Preview) -> str:
+    refusals = [problem.message for problem in preview.problems if problem.is_refusal]
+    if refusals:
+        return f"The import would be refused. {refusals[0]}"
+    return f"Read {preview.rows_read} rows of the head: {preview.timeframe} candles. Nothing is imported yet."
 
 
 def _report_of_made(candles: Candles) -> dict[str, Any]:

@@ -8,7 +8,8 @@ from typing import Any
 
 from artifacts.models import StoredFile
 from artifacts.store import FileChanged, store_file, verified_path
-from markets.candles.frame import Candles, candles_sha256
+from markets.candles.difference import diff_candles
+from markets.candles.frame import Candles, candles_sha256, read_candles
 from markets.candles.quality import findings
 from markets.models import Dataset, DatasetVersion, Import, Instrument
 
@@ -27,14 +28,18 @@ def seal_version(
 ) -> DatasetVersion:
     """The next version of the instrument's dataset; equal candles give the version there is.
 
-    A version whose file is damaged or gone is no longer there: the candles are sealed again.
+    A version whose file is damaged or gone is no longer there: the candles are sealed again. What
+    changed against the version before it is stored beside the candles, and noticed where old bars
+    are not what they were.
     """
     dataset = _dataset_for(row, candles.timeframe_minutes)
     sha256 = candles_sha256(candles)
     same = dataset.versions.filter(sha256=sha256).select_related("file").first()
     if same is not None and _is_whole(same):
         return same
-    previous = dataset.versions.order_by("-number").first()
+    previous = dataset.versions.select_related("file").order_by("-number").first()
+    difference = _difference(previous, candles)
+    report = {**report, "notices": [*report["notices"], *_changed_history(previous, difference)]}
     version = DatasetVersion.objects.create(
         workspace_id=row.workspace_id,
         dataset=dataset,
@@ -51,11 +56,41 @@ def seal_version(
         duplicates_dropped=report["duplicates_dropped"],
         notices=report["notices"],
         report=report,
+        difference=difference,
         parent=row.parent,
         findings=[finding.to_json() for finding in findings(report)],
     )
     Dataset.objects.filter(pk=dataset.pk).update(latest=version)
     return version
+
+
+def sealed_text(row: Import, version: DatasetVersion) -> str:
+    """What a finished job says about the version it ended at. Ask before the row points at it."""
+    if version.imports.exclude(pk=row.pk).exists():
+        return f"The candles are those of {version}, which is kept; no new version was made."
+    return f"{version.rows} bars, {version.gap_count} gaps."
+
+
+def _difference(previous: DatasetVersion | None, candles: Candles) -> dict[str, Any] | None:
+    if previous is None:
+        return None
+    try:
+        path = verified_path(previous.file)
+    except FileChanged:
+        return None
+    return diff_candles(read_candles(path, candles.timeframe_minutes), candles)
+
+
+def _changed_history(
+    previous: DatasetVersion | None, difference: dict[str, Any] | None
+) -> list[dict[str, Any]]:
+    if previous is None or difference is None:
+        return []
+    changed, vanished = difference["overlap"]["changed"], difference["removed_inside"]
+    if not changed + vanished:
+        return []
+    message = f"Bars of v{previous.number} are not what they were: {changed} changed, {vanished} vanished."
+    return [{"code": "history_changed", "message": message, "count": changed + vanished}]
 
 
 def _is_whole(version: DatasetVersion) -> bool:

@@ -7,6 +7,7 @@ from pathlib import Path
 from django.conf import settings
 from django.core.files.uploadedfile import UploadedFile
 from django.db import transaction
+from django.db.models import Q
 from django.db.models.functions import Now
 
 from accounts.models import User, Workspace
@@ -15,14 +16,30 @@ from jobs.idempotency import replay
 from jobs.models import Job
 from jobs.services import enqueue
 from jobs.statuses import TERMINAL, JobKind, Queue
-from markets.models import Import, Source
+from markets.models import Dataset, Import, Source
 from markets.sources.formats import RefusedFile, display_name, sniff
-from markets.specs import ImportSpec
+from markets.specs import TIMEFRAME_MINUTES, ImportSpec
 
 SNIFFED_BYTES = 64 * 1024
 UPLOAD_KEPT_HOURS = 24
 FORGOTTEN_AT_ONCE = 100
 DEMO_SYMBOL = "SYN/USDT"
+
+
+NOTHING_TO_CONFIRM = {
+    "no_upload": "These candles come from no uploaded file. Start the download or resampling again.",
+    "already_imported": "This file has been imported. Upload another file to import more.",
+    "upload_expired": "The uploaded file was kept for 24 hours and is gone. Upload it again.",
+    "job_active": "This file is being read at the moment. Wait until that has ended.",
+}
+
+
+class NothingToConfirm(Exception):
+    """An import that cannot be started or previewed again as it stands (409)."""
+
+    def __init__(self, code: str) -> None:
+        self.code, self.message = code, NOTHING_TO_CONFIRM[code]
+        super().__init__(self.message)
 
 
 class RefusedUpload(Exception):
@@ -41,34 +58,60 @@ def launch_import(
     spec: ImportSpec,
     idempotency_key: str = "",
 ) -> Import:
-    """Check the first bytes, store the upload and queue the import.
+    """Check the first bytes, store the upload and queue the import, in one step.
 
     Raises RefusedUpload for what can be seen without parsing, and JobConflict when the key was
     used for another request.
     """
-    sent_name = display_name(upload.name or "")
-    _refuse_by_look(upload, sent_name)
-    with scratch_folder() as folder:
-        path, sha256 = _received(upload, folder)
-        request_sha256 = hashlib.sha256(f"{spec.sha256()}{sha256}".encode()).hexdigest()
-        with transaction.atomic():
-            if earlier := _replayed(workspace, idempotency_key, request_sha256):
-                return earlier
-            stored = store_file(
-                path,
-                workspace_id=workspace.pk,
-                name="upload",
-                media_type="application/octet-stream",
-            )
-            job = _queued(workspace, user, idempotency_key, request_sha256)
-            return Import.objects.create(
-                workspace=workspace,
-                created_by=user,
-                job=job,
-                spec=spec,
-                sent_name=sent_name,
-                upload=stored,
-            )
+    return _accept(JobKind.IMPORT, workspace, user, upload, spec, idempotency_key)
+
+
+def stage_import(
+    *,
+    workspace: Workspace,
+    user: User,
+    upload: UploadedFile,
+    spec: ImportSpec,
+    idempotency_key: str = "",
+) -> Import:
+    """Check the first bytes, store the upload and queue a preview; `confirm_import` goes on.
+
+    Raises as `launch_import` does.
+    """
+    return _accept(JobKind.DETECT, workspace, user, upload, spec, idempotency_key)
+
+
+def confirm_import(
+    row: Import, *, user: User, spec: ImportSpec, idempotency_key: str = ""
+) -> Import:
+    """Queue the import of an upload that is already here, as `spec` says it is to be read.
+
+    For previewed files and for failed imports alike. Raises NothingToConfirm, and JobConflict when
+    the key was used for another request.
+    """
+    return _work_again(JobKind.IMPORT, row, user, spec, idempotency_key)
+
+
+def preview_again(
+    row: Import, *, user: User, spec: ImportSpec, idempotency_key: str = ""
+) -> Import:
+    """Queue another preview of an upload, read with other settings. Raises as `confirm_import`."""
+    return _work_again(JobKind.DETECT, row, user, spec, idempotency_key)
+
+
+def dataset_to_extend(row: Import) -> Dataset | None:
+    """The dataset whose next version the previewed file would become, if there is one."""
+    minutes = TIMEFRAME_MINUTES.get((row.preview or {}).get("timeframe", ""))
+    if minutes is None:
+        return None
+    rows = Dataset.objects.filter(
+        workspace=row.workspace_id,
+        instrument__venue=row.spec.venue,
+        instrument__symbol=row.spec.symbol,
+        instrument__kind=row.spec.kind,
+        timeframe_minutes=minutes,
+    )
+    return rows.exclude(latest=None).select_related("latest").first()
 
 
 @transaction.atomic
@@ -80,7 +123,7 @@ def launch_demo(*, workspace: Workspace, user: User, idempotency_key: str = "") 
     return Import.objects.create(
         workspace=workspace,
         created_by=user,
-        job=_queued(workspace, user, idempotency_key, request_sha256),
+        job=_queued(JobKind.IMPORT, workspace, user, idempotency_key, request_sha256),
         spec=ImportSpec(symbol=DEMO_SYMBOL, venue="synthetic", timeframe="5m"),
         source=Source.SYNTHETIC,
         sent_name="Synthetic market",
@@ -103,11 +146,73 @@ def forget_old_uploads() -> int:
     return len(uploads)
 
 
-def _queued(workspace: Workspace, user: User, key: str, request_sha256: str) -> Job:
+def _accept(
+    kind: JobKind,
+    workspace: Workspace,
+    user: User,
+    upload: UploadedFile,
+    spec: ImportSpec,
+    key: str,
+) -> Import:
+    sent_name = display_name(upload.name or "")
+    _refuse_by_look(upload, sent_name)
+    with scratch_folder() as folder:
+        path, sha256 = _received(upload, folder)
+        request_sha256 = _checksum(kind, spec, sha256)
+        with transaction.atomic():
+            if earlier := _replayed(workspace, key, request_sha256):
+                return earlier
+            stored = store_file(
+                path,
+                workspace_id=workspace.pk,
+                name="upload",
+                media_type="application/octet-stream",
+            )
+            return Import.objects.create(
+                workspace=workspace,
+                created_by=user,
+                job=_queued(kind, workspace, user, key, request_sha256),
+                spec=spec,
+                sent_name=sent_name,
+                upload=stored,
+            )
+
+
+@transaction.atomic
+def _work_again(kind: JobKind, row: Import, user: User, spec: ImportSpec, key: str) -> Import:
+    request_sha256 = _checksum(kind, spec, f"import {row.pk}")
+    if earlier := _replayed(row.workspace, key, request_sha256):
+        return earlier
+    # Locked, so that two tabs start one job and the upload is not forgotten meanwhile.
+    row = Import.objects.select_for_update(of=("self",)).select_related("job").get(pk=row.pk)
+    _require_confirmable(row)
+    row.earlier_jobs.add(row.job)
+    row.job = _queued(kind, row.workspace, user, key, request_sha256)
+    row.spec = spec
+    row.save(update_fields=["job", "spec"])
+    return row
+
+
+def _require_confirmable(row: Import) -> None:
+    if row.source != Source.FILE:
+        raise NothingToConfirm("no_upload")
+    if row.version_id is not None:
+        raise NothingToConfirm("already_imported")
+    if not row.job.is_terminal:
+        raise NothingToConfirm("job_active")
+    if not row.awaits_confirmation:
+        raise NothingToConfirm("upload_expired")
+
+
+def _checksum(kind: JobKind, spec: ImportSpec, subject: str) -> str:
+    return hashlib.sha256(f"{kind}{spec.sha256()}{subject}".encode()).hexdigest()
+
+
+def _queued(kind: JobKind, workspace: Workspace, user: User, key: str, request_sha256: str) -> Job:
     return enqueue(
         workspace=workspace,
         created_by=user,
-        kind=JobKind.IMPORT,
+        kind=kind,
         queue=Queue.DATA,
         idempotency_key=key,
         request_sha256=request_sha256,
@@ -116,7 +221,9 @@ def _queued(workspace: Workspace, user: User, key: str, request_sha256: str) -> 
 
 def _replayed(workspace: Workspace, key: str, request_sha256: str) -> Import | None:
     job = replay(workspace, key, request_sha256)
-    return Import.objects.get(job=job) if job else None
+    if job is None:
+        return None
+    return Import.objects.filter(Q(job=job) | Q(earlier_jobs=job)).select_related("job").first()
 
 
 def _refuse_by_look(upload: UploadedFile, sent_name: str) -> None:
