@@ -1,6 +1,6 @@
 from django.urls import path
 
-from markets.api import datasets, imports
+from markets.api import dataset_changes, datasets, imports
 
 app_name = "markets_api"
 urlpatterns = [
@@ -15,6 +15,31 @@ urlpatterns = [
         "datasets/<int:pk>/versions/<int:number>/candles/",
         datasets.VersionCandles.as_view(),
         name="version_candles",
+    ),
+    path(
+        "datasets/<int:pk>/versions/<int:number>/candles.csv",
+        dataset_changes.VersionCsv.as_view(),
+        name="candles_csv",
+    ),
+    path(
+        "datasets/<int:pk>/versions/<int:number>/candles.parquet",
+        dataset_changes.VersionParquet.as_view(),
+        name="candles_parquet",
+    ),
+    path(
+        "datasets/<int:pk>/versions/<int:number>/accept/",
+        dataset_changes.VersionAccept.as_view(),
+        name="version_accept",
+    ),
+    path(
+        "datasets/<int:pk>/versions/<int:number>/uses/",
+        dataset_changes.VersionUses.as_view(),
+        name="version_uses",
+    ),
+    path(
+        "datasets/<int:pk>/resample/",
+        dataset_changes.DatasetResample.as_view(),
+        name="dataset_resample",
     ),
     path("imports/", imports.ImportList.as_view(), name="import_list"),
     path("imports/<int:pk>/confirm/", imports.ImportConfirm.as_view(), name="import_confirm"),

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.utils.decorators import method_decorator
+from django.views.decorators.gzip import gzip_page
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import generics, serializers
@@ -10,6 +12,7 @@ from rest_framework.response import Response
 
 from accounts.api_views import MemberRequest, VisibleList, VisibleRows
 from accounts.rest import Problem
+from markets.api.dataset_changes import Deleted, RenamedOrDeleted
 from markets.api.imports import ImportSerializer, UploadSerializer, uploaded
 from markets.models import Dataset, DatasetVersion
 from markets.reading import CandleRange, InvalidRange, chart_bars, iso_times
@@ -19,6 +22,8 @@ COLUMNS = ("open", "high", "low", "close", "volume")
 
 
 class VersionSerializer(serializers.ModelSerializer[DatasetVersion]):
+    needs_acceptance = serializers.BooleanField(read_only=True)
+
     class Meta:
         model = DatasetVersion
         fields = (
@@ -33,6 +38,8 @@ class VersionSerializer(serializers.ModelSerializer[DatasetVersion]):
             "zero_volume_bars",
             "duplicates_dropped",
             "notices",
+            "findings",
+            "needs_acceptance",
         )
 
 
@@ -60,7 +67,7 @@ class DatasetList(VisibleList, generics.ListAPIView):  # type: ignore[type-arg] 
         return uploaded(request, launch_import, ImportSerializer)
 
 
-class DatasetDetail(VisibleRows, generics.RetrieveAPIView):  # type: ignore[type-arg]  # generic only in the stubs
+class DatasetDetail(RenamedOrDeleted, generics.RetrieveAPIView):  # type: ignore[type-arg]  # generic only in the stubs
     rows = Dataset.objects.for_list().exclude(latest=None)
     serializer_class = DatasetSerializer
 
@@ -74,10 +81,10 @@ class VersionDetailSerializer(VersionSerializer):
         fields = (*VersionSerializer.Meta.fields, "dataset", "timeframe", "difference", "report")
 
 
-class VersionDetail(VisibleRows):
+class VersionDetail(Deleted):
     """One sealed version with its quality report, and what it changed against the one before."""
 
-    rows = DatasetVersion.objects.select_related("dataset")
+    rows = DatasetVersion.objects.select_related("dataset__instrument", "acceptance")
 
     @extend_schema(responses=VersionDetailSerializer)
     def get(self, request: MemberRequest, pk: int, number: int) -> Response:
@@ -112,6 +119,7 @@ class CandleSerializer(serializers.Serializer[Any]):
     aggregated = serializers.BooleanField()
 
 
+@method_decorator(gzip_page, name="dispatch")
 class VersionCandles(VisibleRows):
     """Candles of a version, aggregated on the server to at most `max` bars."""
 
