@@ -1,7 +1,11 @@
 from __future__ import annotations
 
-import pytest
+import json
 
+import pytest
+from django.core.management import CommandError, call_command
+
+from accounts.models import AuditEvent
 from backtests.presets import preset
 from backtests.services import create_experiment
 from markets.models import Acceptance
@@ -90,3 +94,19 @@ def test_an_experiment_through_the_api_names_the_version_and_where_to_accept(ver
 def test_the_experiment_form_lists_such_candles_as_not_usable(client, version):
     page = client.get(f"/experiments/new/?version={version.pk}").content.decode()
     assert "not usable: findings not accepted" in page
+
+
+def test_the_command_accepts_and_is_audited(version, alice, capsys):
+    call_command("accept_findings", version.dataset_id, 1, "--reason", "Known outage.", "--json")
+    assert json.loads(capsys.readouterr().out)["findings"] == [FINDING]
+    assert AuditEvent.objects.get(action="accept").subject == str(version)
+    with pytest.raises(CommandError, match="accepted before"):
+        call_command("accept_findings", version.dataset_id, 1, "--reason", "Again.")
+
+
+@pytest.mark.parametrize(("dataset", "reason"), [(0, "Known outage."), (None, " ")])
+def test_the_command_refuses_in_one_line(version, dataset, reason):
+    with pytest.raises(CommandError) as refused:
+        number = version.dataset_id if dataset is None else dataset
+        call_command("accept_findings", number, 1, "--reason", reason)
+    assert "\n" not in str(refused.value)
