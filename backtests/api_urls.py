@@ -1,6 +1,6 @@
 from django.urls import path
 
-from backtests import api
+from backtests import api, trial_api
 
 app_name = "backtests_api"
 urlpatterns = [
@@ -8,6 +8,8 @@ urlpatterns = [
     path("experiments/estimate/", api.ExperimentEstimate.as_view(), name="experiment_estimate"),
     path("experiments/<int:pk>/", api.ExperimentDetail.as_view(), name="experiment_detail"),
     path("experiments/<int:pk>/runs/", api.ExperimentRuns.as_view(), name="experiment_runs"),
+    path("trials/", trial_api.TrialList.as_view(), name="trial_list"),
+    path("trials/summary/", trial_api.TrialSummary.as_view(), name="trial_summary"),
     path("backtests/", api.BacktestList.as_view(), name="backtest_list"),
     path("backtests/<int:pk>/", api.BacktestDetail.as_view(), name="backtest_detail"),
     path("backtests/<int:pk>/trades/", api.BacktestTrades.as_view(), name="backtest_trades"),

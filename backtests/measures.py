@@ -178,7 +178,40 @@ MEASURES: dict[str, Measure] = {
             "trials_counted",
             "Trials",
             "count",
-            "Every finished run and every further backtest of this workspace, counted by itself.",
+            "Every finished run, every further backtest and every hold-out opening of this workspace, "
+            "counted by itself.",
+        ),
+        Measure(
+            "trials_distinct",
+            "Trials of distinct specs",
+            "count",
+            "Trials when the seeds of one spec, which are near copies, count once.",
+        ),
+        Measure(
+            "trials_on_instrument",
+            "Trials on this instrument",
+            "count",
+            "Those of the trials that used this instrument.",
+        ),
+        Measure(
+            "trials_variance",
+            "Variance of trials",
+            "plain",
+            "Variance of the daily Sharpe ratios of all trials with at least 30 days.",
+        ),
+        Measure(
+            "overfitting",
+            "Probability of overfitting",
+            "percent",
+            "How often the trial that is best on one half of the days is not above the middle of all "
+            "trials on the other half, over all ways to halve the days. Trials on this instrument whose "
+            "daily returns cover these days take part.",
+        ),
+        Measure(
+            "overfitting_trials",
+            "Trials compared for overfitting",
+            "count",
+            "Trials on this instrument whose daily returns cover these days.",
         ),
         Measure(
             "break_even_bps",
@@ -219,6 +252,8 @@ NOTHING_TO_DEFLATE = "nothing to deflate by: this is the probability of a Sharpe
 # Words for `reasons` of a null.
 REASONS = {
     "track_too_short": "fewer than 30 daily returns",
+    "too_few_days": "fewer than 80 daily returns",
+    "too_few_trials": "fewer than two trials on this instrument cover these days",
     "zero_variance": "the returns do not vary",
     "too_few_trades": "fewer than 30 closed trades",
     "no_trades": "no closed trade",

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from django.db.models import Q
 from numpy.typing import NDArray
 
 from artifacts.models import StoredFile
@@ -19,14 +18,14 @@ from backtests.engine.ledger import Simulation
 from backtests.engine.policy import targets_from_predictions
 from backtests.engine.rules import buy_and_hold, buy_and_hold_spec
 from backtests.engine.simulate import InvalidSpan, simulate
+from backtests.ledger import count_trial, ledger_for
 from backtests.metrics.measures import returns_of
 from backtests.metrics.series import daily_log_returns, daily_values, instant_of
 from backtests.metrics.summary import summarize
 from backtests.models import Backtest
 from backtests.report import Judged, build_report
-from backtests.robustness.bootstrap import FEWEST_DAYS
 from backtests.robustness.costs import break_even_cost, cost_sensitivity
-from backtests.robustness.sharpe import SharpeShape, shape_of
+from backtests.robustness.sharpe import shape_of
 from backtests.robustness.verdict import BUY_AND_HOLD, equity_verdict
 from backtests.specs import SpanSpec
 from jobs.attempts import RunningAttempt
@@ -36,7 +35,7 @@ from jobs.statuses import ExitKind
 from markets.candles.frame import Candles, read_candles
 from markets.models import Kind
 from modeling.evaluation.table import Table, read_predictions
-from modeling.models import PredictionSet, Trial
+from modeling.models import PredictionSet
 
 PARQUET = "application/vnd.apache.parquet"
 
@@ -170,38 +169,12 @@ def _judged(
         is_withheld=bool(row.run.leak_alarm.get("raised")),
         daily=daily,
         shape=shape,
-        trial_sharpes=_trial_sharpes(row, shape),
-        trials=_trial_count(row),
+        ledger=ledger_for(row, daily, shape, instant_of(int(simulation.time[0])).date()),
         costs=cost_sensitivity(candles, targets, row.spec),
         break_even=break_even_cost(candles, targets, row.spec),
         draws=evaluation.bootstrap_draws,
         seed=evaluation.bootstrap_seed,
     )
-
-
-def _trial_key(row: Backtest) -> dict[str, Any]:
-    origin = Trial.Origin.RUN if row.is_own else Trial.Origin.BACKTEST
-    return {
-        "workspace_id": row.workspace_id,
-        "origin": origin,
-        "spec_sha256": row.spec_sha256,
-        "seed": row.run.seed,
-    }
-
-
-def _other_trials(row: Backtest) -> Any:  # Any: a queryset of Trial
-    return Trial.objects.filter(workspace_id=row.workspace_id).exclude(Q(**_trial_key(row)))
-
-
-def _trial_count(row: Backtest) -> int:
-    return 1 + int(_other_trials(row).count())
-
-
-def _trial_sharpes(row: Backtest, shape: SharpeShape | None) -> list[float]:
-    """Daily Sharpe ratios of all trials with at least thirty days, this one included."""
-    known = _other_trials(row).filter(days__gte=FEWEST_DAYS).exclude(daily_sharpe=None)
-    ratios = list(known.order_by("pk").values_list("daily_sharpe", flat=True))
-    return [*ratios, shape.ratio] if shape and shape.periods >= FEWEST_DAYS else ratios
 
 
 def _store(row: Backtest, attempt: RunningAttempt, judged: Judged, report: dict[str, Any]) -> None:
@@ -214,8 +187,8 @@ def _store(row: Backtest, attempt: RunningAttempt, judged: Judged, report: dict[
             row.equity = _stored(row, equity)
             row.trades = _stored(row, trades)
             _summarise(row, judged, report)
+            row.trial = count_trial(row, judged.ledger, judged.daily, judged.shape)
             row.save()
-            _count_trial(row, judged)
             attempt.succeed(report["verdict"]["sentence"])
 
 
@@ -234,21 +207,6 @@ def _summarise(row: Backtest, judged: Judged, report: dict[str, Any]) -> None:
     row.first_at = instant_of(int(simulation.time[0]))
     row.last_at = instant_of(int(simulation.time[-1] + simulation.bar_ns))
     row.badges = report["badges"]
-
-
-def _count_trial(row: Backtest, judged: Judged) -> None:
-    shape = judged.shape
-    Trial.objects.update_or_create(
-        **_trial_key(row),
-        defaults={
-            "run": row.run,
-            "instrument": str(row.version.dataset.instrument),
-            "daily_sharpe": shape.ratio if shape else None,
-            "days": len(judged.daily),
-            "first_at": row.first_at,
-            "last_at": row.last_at,
-        },
-    )
 
 
 def _stored(row: Backtest, path: Path) -> StoredFile:

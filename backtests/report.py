@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from backtests.engine.band import Band
 from backtests.engine.ledger import Simulation
+from backtests.ledger import Ledger
 from backtests.metrics.measures import DAYS_PER_YEAR
 from backtests.metrics.series import monthly_returns, worst_drawdowns, yearly_returns
 from backtests.metrics.summary import Summary
@@ -44,7 +45,7 @@ WITHHELD = (
 
 @dataclass(frozen=True)
 class Judged:
-    """Everything the report is made of. `trial_sharpes` are daily ratios of all known trials."""
+    """Everything the report is made of."""
 
     band: Band
     benchmark: Simulation
@@ -55,8 +56,7 @@ class Judged:
     is_withheld: bool
     daily: NDArray[np.float64]
     shape: SharpeShape | None
-    trial_sharpes: list[float]
-    trials: int
+    ledger: Ledger
     costs: list[CostRow]
     break_even: BreakEven
     draws: int
@@ -121,17 +121,23 @@ def _selection(judged: Judged) -> tuple[dict[str, Any], dict[str, str]]:
         "deflated_sharpe",
         "deflated_benchmark",
     )
+    ledger, overfitting = judged.ledger, judged.ledger.overfitting
     base = {
-        "trials_counted": judged.trials,
+        "trials_counted": ledger.trials,
+        "trials_distinct": ledger.distinct_specs,
+        "trials_on_instrument": ledger.on_instrument,
         "trials_variance": None,
         "deflated_is_plain": None,
+        "overfitting": overfitting.value,
+        "overfitting_trials": overfitting.columns,
     }
+    unknown = {} if overfitting.value is not None else {"overfitting": overfitting.reason}
     shape = judged.shape
     if shape is None or shape.periods < FEWEST_DAYS:
         reason = "track_too_short" if shape else "zero_variance"
-        return base | dict.fromkeys(keys), dict.fromkeys(keys, reason)
-    variance = variance_of_trials(judged.trial_sharpes)
-    deflated = deflated_sharpe(shape, judged.trials, variance)
+        return base | dict.fromkeys(keys), unknown | dict.fromkeys(keys, reason)
+    variance = variance_of_trials(ledger.sharpes)
+    deflated = deflated_sharpe(shape, ledger.trials, variance)
     values = {
         "sharpe_standard_error": standard_error(shape),
         "psr": probabilistic_sharpe(shape),
@@ -147,7 +153,7 @@ def _selection(judged: Judged) -> tuple[dict[str, Any], dict[str, str]]:
     }
     missing = {key: reasons[key] for key, value in values.items() if value is None}
     facts = {"trials_variance": variance, "deflated_is_plain": deflated.is_plain}
-    return base | facts | values, missing
+    return base | facts | values, unknown | missing
 
 
 def _month_table(months: list[Any]) -> list[dict[str, Any]]:

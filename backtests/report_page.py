@@ -67,6 +67,11 @@ def deflated(report: Json) -> Json:
     return measure_rows(report, ("deflated_sharpe",))[0]
 
 
+def single(report: Json, key: str) -> Json:
+    """One measure of a report; empty where the report was made before there was such a measure."""
+    return next(iter(measure_rows(report, (key,))), {})
+
+
 def rung_rows(report: Json) -> list[Json]:
     """This model first, then every rung, with the same few measures."""
     numbers = report.get("numbers", {})

@@ -123,6 +123,8 @@ def report_context(row: Backtest, request: HttpRequest) -> dict[str, Any]:
         "verdict": report_page.verdict_words(report),
         "headline": report_page.headline(report),
         "deflated": report_page.deflated(report),
+        "overfitting": report_page.single(report, "overfitting"),
+        "track": report_page.single(report, "minimum_track_record_days"),
         "measures": report_page.measure_rows(report),
         "months": report_page.MONTHS,
         "month_rows": report_page.month_rows(report),

@@ -43,7 +43,7 @@ def overfitting_probability(daily_returns: ArrayLike, blocks: int | None = None)
     ties; 0 where the column does not vary) and its rank in the other half (1 + columns strictly worse);
     ω = rank / (columns + 1), λ = ln(ω / (1 − ω)), and the share of λ ≤ 0 is the probability.
 
-    None below 2 columns (`too_few_trials`) and below 80 days (`track_too_short`). Raises ValueError for
+    None below 2 columns (`too_few_trials`) and below 80 days (`too_few_days`). Raises ValueError for
     a table that is not two-dimensional or not finite, and for an odd number of blocks.
     """
     returns = np.asarray(daily_returns, dtype=np.float64)
@@ -53,7 +53,7 @@ def overfitting_probability(daily_returns: ArrayLike, blocks: int | None = None)
     if columns < FEWEST_COLUMNS:
         return Overfitting(None, columns, days, 0, "too_few_trials")
     if days < FEWEST_DAYS:
-        return Overfitting(None, columns, days, 0, "track_too_short")
+        return Overfitting(None, columns, days, 0, "too_few_days")
     count = blocks or (MORE_BLOCKS if days >= DAYS_FOR_MORE_BLOCKS else FEW_BLOCKS)
     if count % 2 or count > days:
         raise ValueError(f"found {count} blocks; expected an even number of at most {days}")

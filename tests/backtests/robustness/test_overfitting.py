@@ -54,7 +54,7 @@ def test_leftover_days_at_the_end_do_not_count():
 
 
 @pytest.mark.parametrize(
-    ("days", "columns", "reason"), [(79, 5, "track_too_short"), (500, 1, "too_few_trials")]
+    ("days", "columns", "reason"), [(79, 5, "too_few_days"), (500, 1, "too_few_trials")]
 )
 def test_too_little_gives_nothing_and_the_reason(days, columns, reason):
     found = overfitting_probability(noise(0, days, columns))
