@@ -45,5 +45,9 @@ urlpatterns = [
     path("datasets/<int:pk>/delete/", dataset_changes.dataset_delete, name="dataset_delete"),
     path("datasets/<int:pk>/rename/", dataset_changes.dataset_rename, name="dataset_rename"),
     path("imports/<int:pk>/", imports.import_detail, name="import_detail"),
+    path("imports/<int:pk>/confirm/", imports.import_confirm, name="import_confirm"),
+    path("imports/<int:pk>/preview/", imports.import_preview, name="import_preview"),
     path("imports/<int:pk>/status/", imports.import_status, name="import_status"),
+    path("imports/<int:pk>/resume/", downloads.download_resume, name="download_resume"),
+    path("datasets/<int:pk>/newer/", downloads.download_newer, name="download_newer"),
 ]

@@ -114,6 +114,19 @@ def dataset_to_extend(row: Import) -> Dataset | None:
     return rows.exclude(latest=None).select_related("latest").first()
 
 
+def import_spec_of(dataset: Dataset) -> ImportSpec:
+    """The settings of a file that holds more candles of this dataset."""
+    instrument = dataset.instrument
+    return ImportSpec.parse(
+        {
+            "symbol": instrument.symbol,
+            "venue": instrument.venue,
+            "kind": instrument.kind,
+            "timeframe": dataset.timeframe,
+        }
+    )
+
+
 @transaction.atomic
 def launch_demo(*, workspace: Workspace, user: User, idempotency_key: str = "") -> Import:
     """Queue the import of the seeded synthetic market, labelled synthetic everywhere."""

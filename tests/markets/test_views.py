@@ -4,7 +4,7 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from accounts.models import Role
 from jobs.errors import QueueFull
 from jobs.models import Job
-from jobs.statuses import JobStatus
+from jobs.statuses import JobKind, JobStatus
 from markets.models import Dataset, Import, Source
 from tests import factories
 
@@ -115,11 +115,11 @@ def test_the_candles_can_be_downloaded(client, version):
     assert b"".join(answer.streaming_content)[:4] == b"PAR1"
 
 
-def test_an_upload_queues_an_import_and_opens_its_page(client, workspace):
+def test_an_upload_queues_a_preview_and_opens_its_page(client, workspace):
     answer = send(client)
     row = Import.objects.get(workspace=workspace)
     assert answer.headers["Location"] == f"/imports/{row.pk}/"
-    assert row.job.status == JobStatus.QUEUED
+    assert (row.job.kind, row.job.status) == (JobKind.DETECT, JobStatus.QUEUED)
 
 
 def test_a_double_click_makes_one_import(client, workspace):
@@ -164,7 +164,7 @@ def test_a_failed_import_shows_code_line_and_the_form_again(client, workspace):
     page = client.get(f"/imports/{row.pk}/").content.decode()
     assert "ohlc_violation" in page
     assert "Line 812: high &lt; low." in page
-    assert 'value="BTC/USDT"' in page
+    assert "this one is gone" in page
     assert not Dataset.objects.exists()
 
 
@@ -209,7 +209,7 @@ def test_an_upload_beyond_a_quota_of_jobs_says_when_to_come_back(client, alice, 
     def refuse(**_):
         raise QueueFull("quota_launches", "30 launches in the last hour, the limit is 30.", 1800)
 
-    monkeypatch.setattr("markets.views.imports.launch_import", refuse)
+    monkeypatch.setattr("markets.views.imports.stage_import", refuse)
     answer = send(client)
     assert (answer.status_code, answer.headers["Retry-After"]) == (429, "1800")
     assert "the limit is 30" in answer.content.decode()
