@@ -104,8 +104,9 @@ def _windows_of(run: TrainingRun, attempt: RunningAttempt, candles: Candles) -> 
     scales = spec.features.scales_for(candles.timeframe_minutes)
     attempt.raise_if_stopping()
     attempt.progress(0.01, "Computing features")
-    cache = settings.STATE / "cache" / "features"
-    table = compute_features(candles, spec.features.names(), scales, cache=cache)
+    table = compute_features(
+        candles, spec.features.names(), scales, cache=settings.FEATURE_CACHE
+    )
     attempt.log(f"{len(table.names)} features on {len(scales)} timescales of {len(candles)} bars.")
     if not run.causality:
         certificate = _certificate(candles, table, run.seed, attempt)

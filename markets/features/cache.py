@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -29,14 +30,20 @@ def cache_key(data_sha256: str, names: tuple[str, ...], factor: int) -> str:
     return hashlib.sha256(parts.encode()).hexdigest()
 
 
-def load_scale(folder: Path) -> ScaleFeatures:
-    """Read one entry as memory maps. Raises DamagedCache unless every file is as it was written."""
+def load_scale(folder: Path, *, verified: bool = True) -> ScaleFeatures:
+    """Read one entry as memory maps, and note that it was used.
+
+    Raises DamagedCache unless every file is as it was written; without `verified` their content is
+    not looked at, which is enough for a look at some values.
+    """
     try:
         index = json.loads((folder / INDEX).read_text())
+        with suppress(OSError):  # another process may have evicted it just now
+            os.utime(folder / INDEX)
         arrays = {}
         for name in ARRAYS:
             path = folder / f"{name}.npy"
-            if _file_sha256(path) != index["sha256"][name]:
+            if verified and _file_sha256(path) != index["sha256"][name]:
                 raise DamagedCache(f"{path.name} has changed since it was written")
             arrays[name] = np.load(path, mmap_mode="r", allow_pickle=False)
         return ScaleFeatures(factor=int(index["factor"]), **arrays)
@@ -73,7 +80,8 @@ def _write_arrays(scale: ScaleFeatures, draft: Path) -> None:
         _sync(path)
         checksums[field.name] = _file_sha256(path)
     index = draft / INDEX
-    index.write_text(json.dumps({"factor": scale.factor, "sha256": checksums}))
+    facts = {"factor": scale.factor, "code_version": CODE_VERSION, "sha256": checksums}
+    index.write_text(json.dumps(facts))
     _sync(index)
     _sync(draft)
 

@@ -97,5 +97,9 @@ def _cached_scale(
             return load_scale(folder)
         except DamagedCache as error:
             logger.warning("feature cache %s is damaged (%s); computing again", folder.name, error)
-    store_scale(compute_scale(candles, names, factor), folder)
-    return load_scale(folder)
+    computed = compute_scale(candles, names, factor)
+    store_scale(computed, folder)
+    try:
+        return load_scale(folder)
+    except DamagedCache:  # evicted since it was written
+        return computed

@@ -226,6 +226,10 @@ SPECTACULAR_SETTINGS = {
 # Compiled loops are kept beside the other state, whoever runs the process.
 os.environ.setdefault("NUMBA_CACHE_DIR", str(STATE / "cache" / "numba"))
 
+# Features that were computed once, kept for the next run; the least recently used go first.
+FEATURE_CACHE = STATE / "cache" / "features"
+FEATURE_CACHE_BYTES = environment.number("OUTSAMPLE_FEATURE_CACHE_GIB", 10, at_least=1) * 2**30
+
 CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
 
 LOGGING = {
