@@ -30,6 +30,7 @@ from markets.reading import (
     span_query,
 )
 from markets.services.datasets import LISTED, uses_of
+from markets.services.downloads import can_continue
 from markets.services.resampling import resampling_choices
 from markets.specs import TIMEFRAME_MINUTES
 
@@ -103,6 +104,7 @@ def detail_page(
         "range": range_json(span),
         "range_query": query,
         "problems": problems or {},
+        "can_continue": can_continue(version),
         "key": new_key(),
         **PARTS[tab](request, version),
     }
