@@ -6,7 +6,6 @@ import warnings
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from modeling.baselines.rungs import (
     REGIMES,
@@ -14,15 +13,17 @@ from modeling.baselines.rungs import (
     Floats,
     Ints,
     RungFailed,
+    RungFold,
     RungLabels,
     RungPredictions,
+    Slice,
+    calibrated_fold,
+    finite,
+    thinned,
     trade_pays,
 )
-from modeling.evaluation.calibration import Calibrator, auto_threshold, fit_calibrator
 
-MAX_TRAINING_ROWS = 200_000
 MAX_ITERATIONS = 500
-MIN_TRAINING_ROWS = 200
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ class LogisticModel:
 
     def predict(self, features: Floats) -> RungPredictions:
         """Predictions for scaled features [n, F] of the decision bars; raises RungFailed on NaN."""
-        features = _finite(features)
+        features = finite(features)
         return RungPredictions(
             action=2.0 * self.direction.probabilities(features)[:, 1] - 1.0,
             regime=self.regime.probabilities(features),
@@ -63,17 +64,6 @@ class LogisticModel:
             volatility=np.exp(features @ self.volatility_weights + self.volatility_offset),
             confidence_raw=self.confidence.probabilities(features)[:, 1],
         )
-
-
-@dataclass(frozen=True)
-class LogisticFold:
-    """The rung on one test block: columns of a prediction table, own calibrator and threshold."""
-
-    columns: dict[str, Floats]
-    calibrator: Calibrator
-    threshold: float
-    rows: int
-    notes: tuple[str, ...]
 
 
 def fit_logistic(features: Floats, labels: RungLabels, *, cost_bps: float) -> LogisticModel:
@@ -87,13 +77,7 @@ def fit_logistic(features: Floats, labels: RungLabels, *, cost_bps: float) -> Lo
     from sklearn.linear_model import Ridge
     from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # ships no types
 
-    if len(labels) < MIN_TRAINING_ROWS:
-        raise RungFailed(
-            f"found {len(labels)} training rows; expected at least {MIN_TRAINING_ROWS}"
-        )
-    step = -(-len(labels) // MAX_TRAINING_ROWS)
-    notes = [f"Fitted on 1 of every {step} of {len(labels)} samples."] if step > 1 else []
-    features, labels = _finite(features[::step]), labels.every(step)
+    (features, labels), notes = thinned((features, labels))
     with threadpool_limits(limits=1, user_api="blas"):
         moved = labels.realised_return != 0
         up = (labels.realised_return > 0).astype(np.int64)
@@ -114,30 +98,19 @@ def fit_logistic(features: Floats, labels: RungLabels, *, cost_bps: float) -> Lo
 
 
 def run_logistic(
-    fit: tuple[Floats, RungLabels],
-    calibration: tuple[Floats, RungLabels],
-    test_features: Floats,
-    *,
-    cost_bps: float,
-) -> LogisticFold:
+    fit: Slice, calibration: Slice, test_features: Floats, *, cost_bps: float
+) -> RungFold:
     """Fit on the fit slice, calibrate and set the threshold on the calibration slice, predict the test.
 
-    The same steps as for the network: isotonic or Platt confidence, threshold = 0.90 quantile of
-    |a|. Raises RungFailed with the reason.
+    Raises RungFailed with the reason.
     """
     model = fit_logistic(*fit, cost_bps=cost_bps)
     features, labels = calibration
-    if len(labels) == 0:
-        raise RungFailed("found no calibration samples; expected at least one")
-    seen = model.predict(features)
-    pays = trade_pays(seen.action, labels.realised_return, cost_bps)
-    calibrator = fit_calibrator(seen.confidence_raw, pays)
-    predictions = model.predict(test_features)
-    return LogisticFold(
-        columns=predictions.columns(calibrator.apply(predictions.confidence_raw)),
-        calibrator=calibrator,
-        threshold=auto_threshold(seen.action),
-        rows=model.rows,
+    return calibrated_fold(
+        model.predict(features),
+        labels,
+        model.predict(test_features),
+        cost_bps=cost_bps,
         notes=model.notes,
     )
 
@@ -169,9 +142,3 @@ def _fit_classes(
     weights[rows], offsets[seen] = model.coef_, 0.0
     offsets[rows] = model.intercept_
     return LinearClasses(weights, offsets)
-
-
-def _finite(features: NDArray[np.floating]) -> Floats:
-    if not np.isfinite(features).all():
-        raise RungFailed("found NaN among the features; expected complete samples only")
-    return np.asarray(features, dtype=np.float64)

@@ -7,11 +7,18 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from modeling.evaluation.calibration import Calibrator, auto_threshold, fit_calibrator
+
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 REGIMES = 4
 RISKS = 3
+MIN_TRAINING_ROWS = 200
+MAX_TRAINING_ROWS = 200_000
+
+LAST_SIGN, PRIOR, PERSISTENCE, HAR = "last_sign", "prior", "persistence", "har"
+LOGISTIC, GRADIENT_BOOSTING, DLINEAR = "logistic", "gradient_boosting", "dlinear"
 
 
 @dataclass(frozen=True)
@@ -58,8 +65,80 @@ class RungPredictions:
         }
 
 
+@dataclass(frozen=True)
+class RungFold:
+    """A rung on one test block: columns of a prediction table by name, [n] each, for the heads it
+    has; the threshold on |action| where it has one; and sentences about what was simplified.
+    """
+
+    columns: dict[str, Floats]
+    threshold: float | None = None
+    calibrator: Calibrator | None = None
+    notes: tuple[str, ...] = ()
+
+
 class RungFailed(ValueError):
     """A rung could not be fitted; the text is the reason shown in its row."""
+
+
+Slice = tuple[Floats, RungLabels]
+"""Scaled features [n, F] at the decision bars of a slice, base scale, and their labels."""
+
+
+def thinned(rows: Slice) -> tuple[Slice, list[str]]:
+    """At most 200 000 training rows, every k-th, and the sentence that says so.
+
+    Raises RungFailed with the reason when there are fewer than 200 rows or a NaN.
+    """
+    features, labels = rows
+    if len(labels) < MIN_TRAINING_ROWS:
+        raise RungFailed(
+            f"found {len(labels)} training rows; expected at least {MIN_TRAINING_ROWS}"
+        )
+    step = every(len(labels))
+    notes = [thinning_note(step, len(labels))] if step > 1 else []
+    return (finite(features[::step]), labels.every(step)), notes
+
+
+def every(rows: int) -> int:
+    """k, when every k-th of so many training rows is used."""
+    return -(-rows // MAX_TRAINING_ROWS)
+
+
+def thinning_note(step: int, rows: int) -> str:
+    """What a row says when not all samples were fitted on."""
+    return f"Fitted on 1 of every {step} of {rows} samples."
+
+
+def calibrated_fold(
+    seen: RungPredictions,
+    labels: RungLabels,
+    ahead: RungPredictions,
+    *,
+    cost_bps: float,
+    notes: tuple[str, ...] = (),
+) -> RungFold:
+    """Calibrate and set the threshold on the calibration slice (`seen` with its labels), as the
+    network does: isotonic or Platt confidence, threshold = 0.90 quantile of |a|. `ahead` are the
+    predictions of the test block. Raises RungFailed without calibration samples.
+    """
+    if len(labels) == 0:
+        raise RungFailed("found no calibration samples; expected at least one")
+    pays = trade_pays(seen.action, labels.realised_return, cost_bps)
+    calibrator = fit_calibrator(seen.confidence_raw, pays)
+    return RungFold(
+        columns=ahead.columns(calibrator.apply(ahead.confidence_raw)),
+        threshold=auto_threshold(seen.action),
+        calibrator=calibrator,
+        notes=notes,
+    )
+
+
+def finite(features: NDArray[np.floating]) -> Floats:
+    """The features as float64. Raises RungFailed on NaN."""
+    if not np.isfinite(features).all():
+        raise RungFailed("found NaN among the features; expected complete samples only")
+    return np.asarray(features, dtype=np.float64)
 
 
 def trade_pays(action: Floats, realised_return: Floats, cost_bps: float) -> NDArray[np.bool_]:

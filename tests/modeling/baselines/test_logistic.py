@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression, Ridge
 
-from modeling.baselines import logistic
+from modeling.baselines import rungs
 from modeling.baselines.logistic import fit_logistic, run_logistic
 from modeling.baselines.rungs import RungFailed, RungLabels
 from modeling.evaluation.metrics import direction_auc, log_r2
@@ -88,7 +88,7 @@ def test_one_class_is_predicted_with_certainty_and_said_so():
 
 
 def test_many_rows_are_thinned_and_said_so(monkeypatch):
-    monkeypatch.setattr(logistic, "MAX_TRAINING_ROWS", 400)
+    monkeypatch.setattr(rungs, "MAX_TRAINING_ROWS", 400)
     model = fit_logistic(*market(1000, 1), cost_bps=10)
     assert model.rows == 334
     assert model.notes[0] == "Fitted on 1 of every 3 of 1000 samples."
