@@ -134,9 +134,10 @@ def _layout_by_position(count: int, spec: ImportSpec) -> Layout:
 def guessed_columns(header: Sequence[str], count: int, symbol: str) -> dict[str, str]:
     """A column map filled as far as names tell, or by position where there is no header.
 
-    A role that nothing points to is left out. Never raises: it fills a form that a person checks.
+    Names in a language we do not know go by position too. A role that nothing points to is left
+    out. Never raises: it fills a form that a person checks.
     """
-    if not header:
+    if not known_names(header) and (not header or len(header) in HEADERLESS_NAMES):
         names = HEADERLESS_NAMES.get(count, HEADERLESS_NAMES[6])[:count]
         roles = ("timestamp", *names[1:])
         return {role: f"#{n}" for n, role in enumerate(roles, 1) if role in REQUIRED_COLUMNS}

@@ -33,8 +33,9 @@ from markets.services.imports import (
     preview_again,
     stage_import,
 )
-from markets.specs import ImportSpec
+from markets.specs import REQUIRED_COLUMNS, ImportSpec
 
+ROLES = (*REQUIRED_COLUMNS, "quote_volume", "symbol")
 DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
 
 
@@ -190,6 +191,7 @@ def detail_context(row: Import, form: SettingsForm | None) -> dict[str, Any]:
         "form": form,
         "key": new_key(),
         "preview": row.preview,
+        "roles": ROLES,
         "delimiters": DELIMITERS,
         "extends": dataset_to_extend(row) if row.awaits_confirmation else None,
         "is_preview": row.job.kind == JobKind.DETECT,

@@ -211,3 +211,11 @@ def test_real_files_are_understood_from_their_head(data_folder, name, code):
     seen = previewed(data_folder / "raw" / name, symbol="BTC/USD")
     assert codes(seen) == ([code] if code else [])
     assert bool(seen.rows) is (code is None)
+
+
+def test_a_header_without_a_known_name_is_guessed_by_position(tmp_path):
+    content = text_of(plain_rows(), "Zeit,Auf,Hoch,Tief,Zu,Menge")
+    assert text(tmp_path, content).guess == {
+        role: f"#{place}" for place, role in enumerate(HEADER.split(","), 1)
+    }
+    assert text(tmp_path, text_of(["1,2,3"] * 8, "a,b,c")).guess == {}
