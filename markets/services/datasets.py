@@ -61,8 +61,8 @@ def uses_of(version: DatasetVersion) -> list[Use]:
             for derived in version.derived.select_related("dataset").order_by("-pk")[:LISTED]
         ),
     ]
-    resamplings = version.resamplings.exclude(job__status__in=TERMINAL)
-    found += _uses("resampling", resamplings, "markets:import_detail")
+    under_way = version.resamplings.exclude(job__status__in=TERMINAL)
+    found += _uses("import", under_way, "markets:import_detail")
     for row in version.feature_reports.exclude(job__status__in=TERMINAL):
         found.append(
             Use("job", "features", reverse("jobs:job_detail", args=[row.job_id]), row.created_at)

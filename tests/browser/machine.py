@@ -44,7 +44,7 @@ class Machine:
             self._up = subprocess.Popen(
                 [sys.executable, "manage.py", "up", "--port", str(free_port()), "--json"],
                 cwd=ROOT,
-                env=self._environment(),
+                env=self.environment(),
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 text=True,
@@ -60,7 +60,7 @@ class Machine:
         code = f"from accounts.services import create_user; create_user({person})"
         command = [sys.executable, "manage.py", "shell", "-v0", "-c", code]
         subprocess.run(
-            command, cwd=ROOT, env=self._environment(), check=True, stdout=subprocess.DEVNULL
+            command, cwd=ROOT, env=self.environment(), check=True, stdout=subprocess.DEVNULL
         )
 
     def trainers(self) -> list[psutil.Process]:
@@ -86,7 +86,7 @@ class Machine:
                 server.start()
                 stop(server, within_s=20)
 
-    def _environment(self) -> dict[str, str]:
+    def environment(self) -> dict[str, str]:
         ours = ("DATABASE_URL", "CELERY_BROKER_URL")
         inherited = {name: value for name, value in os.environ.items() if name not in ours}
         return {**inherited, "OUTSAMPLE_STATE": str(self.state)}
