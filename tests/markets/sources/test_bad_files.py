@@ -1,11 +1,9 @@
 """The bad files of the import contract, each by its number there, from bytes to the answer."""
 
 import gzip
-import io
 import pickle
 import subprocess
 import sys
-import zipfile
 
 import numpy as np
 import pyarrow as pa
@@ -18,55 +16,28 @@ from markets.candles.frame import candles_sha256
 from tests.markets.sources.candle_files import (
     FIRST_SECOND,
     HEADER,
+    PNG,
+    ROWS,
+    archive,
+    gzip_bomb,
     imported,
     notice_codes,
+    packed,
     plain_rows,
+    shifted,
+    table,
     text_of,
+    with_cell,
     written,
 )
 
-ROWS = 200
 WRITERS = {"parquet": pq.write_table, "feather": pa_feather.write_feather}
-PNG = b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR"
 
 
 def refusal(tmp_path, content, name="candles.csv", **fields):
     with pytest.raises(InvalidCandles) as refused:
         imported(written(tmp_path, content, name), **fields)
     return refused.value
-
-
-def with_cell(column, value, row=3):
-    """The plain file with one cell changed; row counts from 1, so its line is row + 1."""
-    rows = [line.split(",") for line in plain_rows(ROWS)]
-    rows[row - 1][column] = value
-    return text_of([",".join(cells) for cells in rows])
-
-
-def table(count=6, **columns):
-    index = np.arange(count)
-    values = {
-        "timestamp": (FIRST_SECOND + 300 * index) * 1000,
-        "open": 100.5 + index,
-        "high": 102.0 + index,
-        "low": 99.0 + index,
-        "close": 101.0 + index,
-        "volume": index + 0.25,
-    }
-    return pa.table(values | columns)
-
-
-def packed(write, content):
-    buffer = io.BytesIO()
-    write(content, buffer)
-    return buffer.getvalue()
-
-
-def archive(name):
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as file:
-        file.writestr(name, text_of(plain_rows()))
-    return buffer.getvalue()
 
 
 @pytest.mark.parametrize(
@@ -114,9 +85,7 @@ except InvalidCandles as refused:
     ],
 )
 def test_b34_bomb_is_refused_within_the_memory_of_a_worker(tmp_path, line):
-    block = gzip.compress(line * (2**24 // len(line)), 9)
-    bomb = gzip.compress(f"{HEADER}\n".encode()) + block * 64
-    path = written(tmp_path, bomb, "bomb.csv.gz")
+    path = written(tmp_path, gzip_bomb(line), "bomb.csv.gz")
     assert path.stat().st_size < 3 * 2**20
     done = subprocess.run(
         [sys.executable, "-c", BOMB, str(path)],
@@ -260,11 +229,6 @@ def test_b43_mixed_units(tmp_path, units):
     rows = [*plain_rows(ROWS, unit=units[0])[:100], *plain_rows(ROWS, unit=units[1])[100:]]
     refused = refusal(tmp_path, text_of(rows))
     assert (refused.code, refused.line) == ("mixed_timestamp_units", 102)
-
-
-def shifted(first_second, step_s=300):
-    cells = [row.partition(",")[2] for row in plain_rows()]
-    return text_of([f"{first_second + step_s * index},{cell}" for index, cell in enumerate(cells)])
 
 
 @pytest.mark.parametrize("first_second", [1_798_761_600, 0, 300])
