@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +11,7 @@ from torch.nn import functional
 
 from modeling.network.attention import TemporalAttentionBias
 from modeling.network.dropout import AdaptiveDropout
+from modeling.network.heads import FiveHeads
 from modeling.network.layers import Attention, Block, FeedForward
 from modeling.network.multi_scale import MultiScaleProcessor
 from modeling.network.size import (
@@ -61,7 +63,7 @@ class Head(nn.Module):
         return logits
 
 
-class EnhancedCryptoTransformer(nn.Module):
+class EnhancedCryptoTransformer(FiveHeads):
     """A causal transformer over patches of candles with time-decayed attention and coarser scales."""
 
     def __init__(
@@ -130,6 +132,16 @@ class EnhancedCryptoTransformer(nn.Module):
             for name, module in self.named_modules()
             if isinstance(module, TemporalAttentionBias) and module.slope is not None
         }
+
+    def mean_dropout(self, batch: WindowBatch) -> Tensor:
+        """Mean rate of the adaptive dropout over the batch, []."""
+        return self.dropout.rate(batch.log_volatility_z).mean()
+
+    def start_at(self, constants: Mapping[str, Tensor]) -> None:
+        """Set the output biases, so that each head of an untrained network is near its constant."""
+        for name, constant in constants.items():
+            bias = self.heads[name].get_parameter("output.bias")
+            bias.copy_(constant[0].to(bias.device))
 
     def _patches(self, base: Tensor) -> Tensor:
         """[B,K,P·F] from base bars [B,T,F], padded on the left by the first bar."""

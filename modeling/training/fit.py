@@ -16,7 +16,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from modeling.network.transformer import EnhancedCryptoTransformer, build_network
+from modeling.network.heads import FiveHeads
+from modeling.network.transformer import build_network
 from modeling.specs import ModelSpec
 from modeling.training.checkpoint import Checkpoint, Provenance
 from modeling.training.early_stop import EarlyStop
@@ -64,7 +65,7 @@ class FoldTask:
 class FittedFold:
     """A fitted network with the weights of its best epoch, in evaluation mode, and how it got there."""
 
-    network: EnhancedCryptoTransformer
+    network: FiveHeads
     precision: Precision
     best_epoch: int
     best_ratio: float
@@ -79,13 +80,15 @@ def fit(
     provenance: Provenance,
     observer: TrainingObserver,
     resume: Checkpoint | None = None,
+    network: FiveHeads | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> FittedFold:
     """Train one fold and return the network of the epoch with the smallest validation ratio.
 
     On a processor in fp32 equal spec, task, seed (of the provenance) and thread count give equal
     weights, bit for bit, also after any number of stops; call `set_threads` before. With `resume`
-    training goes on after the checkpoint's step, with the checkpoint's number of threads.
+    training goes on after the checkpoint's step, with the checkpoint's number of threads. `network`,
+    untrained, takes the place of the spec's.
     Raises ValueError when a sample has no window or no labels; Stopped after the observer asked to
     stop and a checkpoint was saved; Diverged; OutOfMemory; CheckpointRejected when `resume` is not
     of this fold, spec, data and seed.
@@ -93,7 +96,9 @@ def fit(
     task.resident.require(task.fit_bars)
     task.resident.require(task.validation_bars)
     with repeatable(task.resident.device):
-        trainer = FoldTrainer(spec, task, provenance=provenance, observer=observer, clock=clock)
+        trainer = FoldTrainer(
+            spec, task, provenance=provenance, observer=observer, network=network, clock=clock
+        )
         if resume is not None:
             trainer.restore(resume)
         return trainer.run()
@@ -114,6 +119,7 @@ class FoldTrainer:
         *,
         provenance: Provenance,
         observer: TrainingObserver,
+        network: FiveHeads | None,
         clock: Callable[[], float],
     ) -> None:
         self.spec, self.task = spec, task
@@ -127,7 +133,7 @@ class FoldTrainer:
         self.labels.require(task.validation_bars)
         self.steps_per_epoch = _steps_per_epoch(spec, len(task.fit_bars))
         self.total_steps = steps_in_all(spec, len(task.fit_bars))
-        self.network = self._new_network()
+        self.network = self._begun(network or self._new_network())
         self.balance = LossBalance().to(self.device)
         self.optimizer = FoldOptimizer(self.network, self.balance, spec.training)
         self.stop = EarlyStop(patience=spec.training.patience)
@@ -217,15 +223,17 @@ class FoldTrainer:
             generator = torch.from_numpy(np.array(arrays["random/cuda"]))
             torch.cuda.set_rng_state(generator, self.device)
 
-    def _new_network(self) -> EnhancedCryptoTransformer:
+    def _new_network(self) -> FiveHeads:
         resident, number = self.task.resident, self.task.number
-        network = build_network(
+        return build_network(
             self.spec.network,
             features=resident.features,
             context_bars=resident.context_bars,
             scales=resident.scales,
             seed=derived_seed("weights", self.provenance.seed, number),
         )
+
+    def _begun(self, network: FiveHeads) -> FiveHeads:
         start_at_the_constant(network, self.task.scale)
         return network.to(self.device)
 
@@ -255,7 +263,7 @@ class FoldTrainer:
         loss = self.balance(losses) * factor
         balance = self.balance.v.detach().clone()
         norm, left_out = self.optimizer.step(loss, learning_rate=rate)
-        dropped = self.network.dropout.rate(batch.log_volatility_z).mean()
+        dropped = self.network.mean_dropout(batch)
         numbers = torch.stack(
             [*(losses[head].detach() for head in ALL_HEADS), loss.detach(), norm, left_out, dropped]
         )

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from modeling.network.transformer import EnhancedCryptoTransformer
+from modeling.network.heads import FiveHeads
 from modeling.windows.targets import Labels, TargetScale
 
 BALANCED_HEADS = ("action", "market_regime", "volatility", "risk")
@@ -112,14 +112,9 @@ class LossBalance(nn.Module):
 
 
 @torch.no_grad()
-def start_at_the_constant(network: EnhancedCryptoTransformer, scale: TargetScale) -> None:
+def start_at_the_constant(network: FiveHeads, scale: TargetScale) -> None:
     """Set the output biases to the best constants of the fit slice, before the first step."""
-    heads = network.heads
-    constant = constant_logits(scale)
-    for name in ALL_HEADS:
-        head = heads[name]
-        bias = head.get_parameter("output.bias")
-        bias.copy_(constant[name][0].to(bias.device))
+    network.start_at(constant_logits(scale))
 
 
 def constant_logits(scale: TargetScale) -> dict[str, Tensor]:

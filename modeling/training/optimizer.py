@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from modeling.network.transformer import EnhancedCryptoTransformer
+from modeling.network.heads import FiveHeads
 from modeling.specs import TrainingSpec
 from modeling.training.losses import LossBalance
 
@@ -24,9 +24,7 @@ Array = NDArray[Any]  # Any: moments and step counts differ in type
 class FoldOptimizer:
     """Steps the network and the balance of its losses, and leaves out steps that are not finite."""
 
-    def __init__(
-        self, network: EnhancedCryptoTransformer, balance: LossBalance, spec: TrainingSpec
-    ) -> None:
+    def __init__(self, network: FiveHeads, balance: LossBalance, spec: TrainingSpec) -> None:
         self._balance = balance
         self._grad_clip = spec.grad_clip
         self._network_parameters = list(network.parameters())
@@ -82,7 +80,7 @@ class FoldOptimizer:
             }
 
 
-def decayed_names(network: EnhancedCryptoTransformer) -> set[str]:
+def decayed_names(network: FiveHeads) -> set[str]:
     """Names of the matrices of linear maps and convolutions: the only parameters with decay."""
     return {
         f"{name}.weight"

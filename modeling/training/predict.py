@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from modeling.network.transformer import EnhancedCryptoTransformer
+from modeling.network.heads import FiveHeads
 from modeling.training.machine import Precision
 from modeling.training.resident import ResidentWindows
 
@@ -37,7 +37,7 @@ class HeadOutputs:
 
 @torch.no_grad()
 def predict(
-    network: EnhancedCryptoTransformer,
+    network: FiveHeads,
     resident: ResidentWindows,
     bars: NDArray[np.int64],
     *,

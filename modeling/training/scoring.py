@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from modeling.network.transformer import EnhancedCryptoTransformer
+from modeling.network.heads import FiveHeads
 from modeling.training.losses import (
     ALL_HEADS,
     BALANCED_HEADS,
@@ -36,7 +36,7 @@ class Score:
 
 @torch.no_grad()
 def score_slice(
-    network: EnhancedCryptoTransformer,
+    network: FiveHeads,
     resident: ResidentWindows,
     labels: ResidentLabels,
     scale: TargetScale,

@@ -1,0 +1,116 @@
+"""The DLinear rung: two linear maps of the window, trained as the network is."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+from modeling.baselines.rungs import (
+    Ints,
+    RungFailed,
+    RungFold,
+    RungLabels,
+    RungPredictions,
+    calibrated_fold,
+    every,
+    thinning_note,
+)
+from modeling.network.dlinear import DLinear
+from modeling.specs import ModelSpec
+from modeling.training.checkpoint import Provenance
+from modeling.training.errors import Diverged, OutOfMemory
+from modeling.training.fit import FittedFold, FoldTask, fit
+from modeling.training.observer import Unobserved
+from modeling.training.predict import predict
+
+
+class Watched(Unobserved):
+    """Calls `between`, which may raise, before each step and each batch that is scored."""
+
+    def __init__(self, between: Callable[[], None]) -> None:
+        self._between = between
+
+    def should_stop(self) -> bool:
+        """Never by itself: what `between` raises ends the training."""
+        self._between()
+        return False
+
+
+def fit_dlinear(
+    spec: ModelSpec,
+    task: FoldTask,
+    *,
+    seed: int,
+    between: Callable[[], None] = lambda: None,
+) -> tuple[FittedFold, tuple[str, ...]]:
+    """DLinear with the weights of its best epoch, and sentences about what was simplified.
+
+    The same samples, losses, schedule and early stop as the network's, on at most 200 000 samples,
+    every k-th. It is cheap enough to be trained again: nothing is saved on the way. Equal task, seed
+    and threads give equal bits on a processor. Raises RungFailed when training diverges or does not
+    fit into memory, and whatever `between` raises.
+    """
+    step = every(len(task.fit_bars))
+    notes = (thinning_note(step, len(task.fit_bars)),) if step > 1 else ()
+    network = DLinear(features=task.resident.features, context_bars=task.resident.context_bars)
+    try:
+        fitted = fit(
+            spec,
+            dataclasses.replace(task, fit_bars=task.fit_bars[::step]),
+            provenance=Provenance(spec_sha256="", dataset_sha256="", seed=seed),
+            observer=Watched(between),
+            network=network,
+        )
+    except Diverged as error:
+        raise RungFailed(
+            f"the loss was not finite twice in a row at step {error.step}; "
+            f"try a learning rate below {error.learning_rate:g}"
+        ) from error
+    except OutOfMemory as error:
+        raise RungFailed(
+            f"memory ran out at step {error.step}; try batches below {error.batch}"
+        ) from error
+    return fitted, notes
+
+
+def run_dlinear(
+    spec: ModelSpec,
+    task: FoldTask,
+    calibration: tuple[Ints, RungLabels],
+    test_bars: Ints,
+    *,
+    seed: int,
+    between: Callable[[], None] = lambda: None,
+) -> RungFold:
+    """Fit, calibrate and set the threshold on the calibration slice, predict the test block.
+
+    `calibration` and `test_bars` are base bars, as in the task. Raises RungFailed with the reason,
+    and whatever `between` raises.
+    """
+    fitted, notes = fit_dlinear(spec, task, seed=seed, between=between)
+    bars, labels = calibration
+    if len(labels) == 0:
+        raise RungFailed("found no calibration samples; expected at least one")
+    seen, ahead = (_predictions(fitted, task, wanted, between) for wanted in (bars, test_bars))
+    return calibrated_fold(seen, labels, ahead, cost_bps=spec.target.cost_bps, notes=notes)
+
+
+def _predictions(
+    fitted: FittedFold, task: FoldTask, bars: Ints, between: Callable[[], None]
+) -> RungPredictions:
+    found = predict(
+        fitted.network,
+        task.resident,
+        bars,
+        volatility_mean=task.scale.volatility_mean,
+        volatility_std=task.scale.volatility_std,
+        precision=fitted.precision,
+        between=between,
+    )
+    return RungPredictions(
+        action=found.action,
+        regime=found.market_regime,
+        risk=found.risk,
+        volatility=found.volatility,
+        confidence_raw=found.confidence_raw,
+    )
