@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from markets.candles.errors import InvalidCandles
+from markets.candles.errors import InvalidCandles, printable
 from markets.sources.layout import Layout
 from markets.sources.table import Batch, check_rows, unique_texts
 from markets.sources.times import Kind, TimePiece, check_kind, parse_time, piece_of_strings
@@ -27,7 +27,15 @@ def check_cells(rows: int, columns: int) -> None:
 
 
 def check_flat(schema: pa.Schema) -> None:
-    """Raises InvalidCandles `unsupported_columns` for nested or binary columns, used or not."""
+    """Raises InvalidCandles `unsupported_columns` for nested or binary columns, used or not, and
+    for names that cannot be shown.
+    """
+    odd = [index for index, name in enumerate(schema.names, 1) if printable(name) != name]
+    if odd:
+        raise InvalidCandles(
+            "unsupported_columns",
+            f"The name of column {odd[0]} has control characters. Rename or remove that column.",
+        )
     wrong = [item.name for item in schema if _is_nested_or_binary(item.type)]
     if wrong:
         raise InvalidCandles(

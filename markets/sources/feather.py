@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from markets.candles.errors import InvalidCandles
+from markets.candles.errors import InvalidCandles, printable
 from markets.candles.raw import RawCandles
 from markets.sources.arrow_blocks import BrokenFile, weigh_blocks
 from markets.sources.columnar import (
@@ -57,10 +57,10 @@ def read_feather(
 
 
 def names_of_feather(path: Path) -> list[str]:
-    """The column names. Raises InvalidCandles `damaged_file`."""
+    """The column names, made printable. Raises InvalidCandles `damaged_file`."""
     try:
         with pa.memory_map(str(path)) as source, pa.ipc.open_file(source) as file:
-            return list(file.schema.names)
+            return [printable(name) for name in file.schema.names]
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise InvalidCandles("damaged_file", DAMAGED) from error
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from markets.candles.errors import InvalidCandles
+from markets.candles.errors import InvalidCandles, printable
 from markets.candles.raw import RawCandles
 from markets.sources.columnar import (
     batch_of_table,
@@ -55,9 +55,9 @@ def read_parquet(
 
 
 def names_of_parquet(path: Path) -> list[str]:
-    """The column names. Raises InvalidCandles `damaged_file`."""
+    """The column names, made printable. Raises InvalidCandles `damaged_file`."""
     try:
-        return list(pq.read_schema(path).names)
+        return [printable(name) for name in pq.read_schema(path).names]
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise InvalidCandles("damaged_file", DAMAGED) from error
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from markets.candles.errors import InvalidCandles
+from markets.candles.errors import InvalidCandles, printable
 from markets.candles.frame import VALUE_COLUMNS
 from markets.candles.raw import Notice, RawCandles, SourceSettings
 from markets.sources.layout import Layout
@@ -122,7 +122,7 @@ class Gatherer:
     def _symbol_notice(self) -> tuple[Notice, ...]:
         for symbol in self._symbols:
             if _plain_symbol(symbol) != _plain_symbol(self._spec.symbol):
-                text = f"The file says {symbol[:40]}, the form says {self._spec.symbol}."
+                text = f"The file says {printable(symbol[:40])}, the form says {self._spec.symbol}."
                 return (Notice("symbol_differs", text),)
         return ()
 

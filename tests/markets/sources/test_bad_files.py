@@ -107,6 +107,22 @@ def test_b35_nested_or_binary_columns(tmp_path, form, extra):
 
 
 @pytest.mark.parametrize("form", WRITERS)
+def test_b35_name_of_a_column_that_no_page_can_show(tmp_path, form):
+    content = packed(WRITERS[form], table(**{"odd\x00name": [1.0] * 6}))
+    refused = refusal(tmp_path, content, f"a.{form}")
+    assert (refused.code, "column 7" in refused.message) == ("unsupported_columns", True)
+
+
+@pytest.mark.parametrize("form", WRITERS)
+def test_b35_cell_that_no_page_can_show_is_made_printable(tmp_path, form):
+    named = written(tmp_path, packed(WRITERS[form], table(symbol=["E\x00"] * 6)), f"a.{form}")
+    (notice,) = imported(named)[1]["notices"]
+    assert "The file says E\ufffd" in notice["message"]
+    times = packed(WRITERS[form], table(timestamp=["2024\x00"] * 6))
+    assert "\x00" not in refusal(tmp_path, times, f"a.{form}").message
+
+
+@pytest.mark.parametrize("form", WRITERS)
 def test_b35_cut_off_footer(tmp_path, form):
     content = packed(WRITERS[form], table(ROWS))
     assert refusal(tmp_path, content[:-20], f"a.{form}").code == "damaged_file"
