@@ -63,6 +63,15 @@ class Machine:
             command, cwd=ROOT, env=self.environment(), check=True, stdout=subprocess.DEVNULL
         )
 
+    def add_token(self) -> str:
+        """A token of the user that may launch."""
+        command = [sys.executable, "manage.py", "create_token", self.username, "--json"]
+        done = subprocess.run(
+            command, cwd=ROOT, env=self.environment(), check=True, capture_output=True, text=True
+        )
+        token: str = json.loads(done.stdout)["token"]
+        return token
+
     def trainers(self) -> list[psutil.Process]:
         """The living trainer processes of this state folder."""
         mine = f"OUTSAMPLE_STATE={self.state}".encode()
