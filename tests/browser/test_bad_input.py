@@ -6,7 +6,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.machine import HEADER, candle_file
-from tests.browser.walking import open_dataset, send_file, set_field, sign_in
+from tests.browser.walking import import_file, open_dataset, send_file, set_field, sign_in
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
 GOOD = "2024-01-01 00:{minute:02d}:00,100,102,99,101,5"
@@ -71,7 +71,7 @@ def test_a_refused_file_is_said_beside_its_field(visitor, watch, tmp_path, name,
 def test_a_broken_row_fails_the_import_with_its_line(visitor, watch, tmp_path, row, code, said):
     path = text_file(tmp_path, "broken.csv", candle_lines(row7=row))
 
-    send_file(visitor, path, Symbol="BAD/ROW")
+    import_file(visitor, path, Symbol="BAD/ROW")
 
     live = visitor.locator("#live")
     expect(live).to_contain_text("failed")
@@ -85,7 +85,7 @@ def test_a_broken_row_fails_the_import_with_its_line(visitor, watch, tmp_path, r
 
 def test_an_invalid_spec_is_said_beside_its_field_and_nothing_is_lost(visitor, watch, tmp_path):
     watch.expect("/experiments/new/", 400)
-    send_file(visitor, candle_file(tmp_path, days=66, symbol="SPEC"), Symbol="SPEC/USDT")
+    import_file(visitor, candle_file(tmp_path, days=66, symbol="SPEC"), Symbol="SPEC/USDT")
     open_dataset(visitor)
     visitor.get_by_role("link", name="Use in experiment").click()
 

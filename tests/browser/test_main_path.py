@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from tests.browser.machine import candle_file, wait_until
-from tests.browser.walking import open_dataset, send_file, set_field, sign_in
+from tests.browser.walking import import_file, open_dataset, set_field, sign_in
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(420)]
 DAYS = 66  # two folds of the smallest preset need 18 176 five-minute bars
@@ -20,7 +20,7 @@ def test_from_a_file_to_the_verdict(page: Page, machine, watch, tmp_path, record
     began = time.monotonic()
     sign_in(page, machine)
 
-    send_file(page, candle_file(tmp_path, days=DAYS), Symbol="BTC/USDT")
+    import_file(page, candle_file(tmp_path, days=DAYS), Symbol="BTC/USDT")
     expect(page.locator("#live")).to_contain_text("succeeded")
     expect(page.locator("#live")).to_contain_text("19008 bars, 0 gaps")
     open_dataset(page)
@@ -72,7 +72,7 @@ def test_cancel_ends_the_trainer_and_resume_finishes(
     page: Page, machine, watch, tmp_path, record_property
 ):
     sign_in(page, machine)
-    send_file(page, candle_file(tmp_path, days=DAYS, symbol="ETHUSDT"), Symbol="ETH/USDT")
+    import_file(page, candle_file(tmp_path, days=DAYS, symbol="ETHUSDT"), Symbol="ETH/USDT")
     open_dataset(page)
     configure(
         page,

@@ -18,12 +18,18 @@ def sign_in(page: Page, machine: Machine) -> None:
 
 
 def send_file(page: Page, path: Path, **fields: str) -> None:
-    """Choose a file on the upload page, fill in fields by their label, and start the import."""
+    """Choose a file on the upload page, fill in fields by their label, and ask for the preview."""
     page.goto("/datasets/new/")
     page.get_by_label("Candle file").set_input_files(path)
     for label, value in fields.items():
         page.get_by_label(label, exact=True).fill(value)
-    page.get_by_role("button", name="Start import").click()
+    page.get_by_role("button", name="Preview", exact=True).click()
+
+
+def import_file(page: Page, path: Path, **fields: str) -> None:
+    """Send a file, wait for its preview, and import it."""
+    send_file(page, path, **fields)
+    page.get_by_role("button", name="Import", exact=True).click()
 
 
 def set_field(page: Page, path: str, value: str) -> None:
