@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,32 +12,31 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from modeling.baselines.logistic import run_logistic
-from modeling.baselines.persistence import persistence_volatility
-from modeling.baselines.prior import prior_columns
-from modeling.baselines.rungs import RungFailed, RungLabels, trade_pays
+from modeling.baselines.ladder import LADDER, Ladder, LadderCase, budget_of, climb
+from modeling.baselines.rungs import trade_pays
 from modeling.evaluation.calibration import auto_threshold, fit_calibrator
 from modeling.evaluation.table import PREDICTED, Column, Table
-from modeling.judging import LOGISTIC, MODEL, PERSISTENCE, PRIOR, fold_metrics
+from modeling.judging import MODEL, fold_metrics
+from modeling.measures import rung_label
 from modeling.specs import ModelSpec
-from modeling.training.fit import FittedFold
+from modeling.training.fit import FittedFold, FoldTask
 from modeling.training.predict import HeadOutputs, predict
-from modeling.training.resident import ResidentWindows
 from modeling.windows.make import FoldWindows, Windows
-from modeling.windows.targets import Labels
 
 Bars = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class FoldResult:
-    """Tables by rung ("model" is ours), thresholds on |action|, scores, and what to keep."""
+    """Tables by rung ("model" is ours; NaN throughout where a rung failed), thresholds on |action|,
+    scores, what to keep, and the ladder they come from.
+    """
 
     tables: dict[str, Table]
     thresholds: dict[str, float]
     metrics: dict[str, Any]
     state: dict[str, Any]
-    notes: dict[str, list[str]] = field(default_factory=dict)
+    ladder: Ladder
 
 
 def finish_fold(
@@ -45,26 +44,29 @@ def finish_fold(
     windows: Windows,
     fold: FoldWindows,
     fitted: FittedFold,
-    resident: ResidentWindows,
+    task: FoldTask,
     *,
     seed: int,
-    between: Callable[[], None] = lambda: None,
+    threads: int = 1,
+    between: Callable[[str], None] = lambda doing: None,
 ) -> FoldResult:
-    """Calibrate on the calibration slice, predict every window of the test block, score the fold.
+    """Calibrate on the calibration slice, predict every window of the test block, climb the ladder of
+    baselines, score the fold.
 
-    `between` is called between batches of predictions and between rungs, and may raise.
+    `between` is called with what is being done, between batches of predictions and again and again in
+    each rung, and may raise.
     """
     calibration = windows.bars(fold.fold.calibration)
     predicted = windows.bars(fold.fold.predicted)
     seen, ahead = (
         predict(
             fitted.network,
-            resident,
+            task.resident,
             bars,
             volatility_mean=fold.scale.volatility_mean,
             volatility_std=fold.scale.volatility_std,
             precision=fitted.precision,
-            between=between,
+            between=lambda: between("predicting"),
         )
         for bars in (calibration, predicted)
     )
@@ -73,80 +75,41 @@ def finish_fold(
     calibrator = fit_calibrator(seen.confidence_raw, pays)
     known = _known(windows, fold, predicted, seed)
     ours = known | _model_columns(ahead, calibrator.apply(ahead.confidence_raw))
-    tables = {MODEL: ours}
-    thresholds = {MODEL: auto_threshold(seen.action)}
-    notes: dict[str, list[str]] = {}
-    between()
-    _add_logistic(tables, thresholds, notes, spec, windows, fold, known)
-    between()
-    rows = len(predicted)
-    tables[PRIOR] = known | _filled(
-        prior_columns(
-            fold.scale.regime_prior,
-            fold.scale.risk_prior,
-            float(pays.mean()),
-            rows,
-        ),
-        rows,
+    case = LadderCase(spec, windows, fold, task, float(pays.mean()), seed, threads)
+    ladder = climb(
+        case,
+        budget_s=budget_of(fitted.seconds, len(windows.folds)),
+        between=lambda rung: between(f"baseline {rung_label(rung)}"),
     )
-    volatility = persistence_volatility(windows.returns, predicted, spec.windows.horizon_bars)
-    tables[PERSISTENCE] = known | _filled({"volatility": volatility}, rows)
-    between()
+    empty: Table = {}
+    columns = {
+        name: ladder.rungs[name].columns if name in ladder.rungs else empty for name in LADDER
+    }
+    tables = {MODEL: ours} | {
+        name: known | _filled(found, len(predicted)) for name, found in columns.items()
+    }
     return FoldResult(
         tables=tables,
-        thresholds=thresholds,
+        thresholds={MODEL: auto_threshold(seen.action)} | _thresholds(ladder),
         metrics=fold_metrics(tables, spec, fold.fold.effective["test"]),
         state={
             **fold.learned.to_json(),
             "calibrator": calibrator.to_json(),
             "half_lives": fitted.network.half_lives(),
             "effective": fold.fold.effective,
+            "notes": {
+                name: list(found.notes) for name, found in ladder.rungs.items() if found.notes
+            },
+            "failed": ladder.failed,
         },
-        notes=notes,
+        ladder=ladder,
     )
 
 
-def _add_logistic(
-    tables: dict[str, Table],
-    thresholds: dict[str, float],
-    notes: dict[str, list[str]],
-    spec: ModelSpec,
-    windows: Windows,
-    fold: FoldWindows,
-    known: Table,
-) -> None:
-    """The logistic rung on the scaled features of the last bar; a failure is a note, not silence."""
-
-    def at(positions: Bars) -> NDArray[np.float64]:
-        return fold.scaled[1][windows.bars(positions)].astype(np.float64)
-
-    try:
-        result = run_logistic(
-            (at(fold.fold.fit), _rung_labels(fold.labels, windows.bars(fold.fold.fit))),
-            (
-                at(fold.fold.calibration),
-                _rung_labels(fold.labels, windows.bars(fold.fold.calibration)),
-            ),
-            at(fold.fold.predicted),
-            cost_bps=spec.target.cost_bps,
-        )
-    except RungFailed as error:
-        notes[LOGISTIC] = [str(error)]
-        tables[LOGISTIC] = known | _filled({}, len(fold.fold.predicted))
-        thresholds[LOGISTIC] = 1.0
-        return
-    notes[LOGISTIC] = list(result.notes)
-    tables[LOGISTIC] = known | _filled(result.columns, len(fold.fold.predicted))
-    thresholds[LOGISTIC] = result.threshold
-
-
-def _rung_labels(labels: Labels, bars: Bars) -> RungLabels:
-    return RungLabels(
-        realised_return=labels.realised_return[bars],
-        regime=labels.regime[bars].astype(np.int64),
-        risk=labels.risk[bars].astype(np.int64),
-        log_volatility=labels.log_volatility[bars],
-    )
+def _thresholds(ladder: Ladder) -> dict[str, float]:
+    return {
+        name: found.threshold for name, found in ladder.rungs.items() if found.threshold is not None
+    }
 
 
 def _known(windows: Windows, fold: FoldWindows, bars: Bars, seed: int) -> Table:

@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from modeling.baselines.rungs import PRIOR
 from modeling.evaluation.alarm import BlockScore, leak_alarm
 from modeling.evaluation.heads import HEADS, Priors, Scoring, judge_heads, score_heads
 from modeling.evaluation.intervals import Between, no_pause
 from modeling.evaluation.table import PREDICTED, Table
 from modeling.specs import ModelSpec
 
-MODEL, LOGISTIC, PRIOR, PERSISTENCE = "model", "logistic", "prior", "persistence"
+MODEL = "model"
 # Columns that tell whether a rung has a head.
 HEAD_COLUMN = {
     "action": "action",
@@ -24,6 +25,7 @@ HEAD_COLUMN = {
     "volatility": "volatility",
     "risk": "risk_0",
 }
+LONGEST_REASON = 500
 SAMPLES_PER_PARAMETER = 1 / 100
 
 
@@ -57,16 +59,14 @@ def judge(
     """
     effective = sum(fold.state["effective"]["test"] for fold in folds)
     scoring = _scoring(tables, spec, effective, draws=spec.evaluation.bootstrap_draws)
-    rungs = {name: _own_heads(table) for name, table in tables.items() if name != MODEL}
+    names = [name for name in tables if name != MODEL]
+    reasons = _failures(names, folds)
+    rungs = {name: _own_heads(tables[name]) for name in names if name not in reasons}
     metrics, verdict = judge_heads(tables[MODEL], rungs, scoring, between=between)
     plain = _scoring(tables, spec, effective, draws=0)
     scores = {
         name: score_heads(table, plain, side=_side_of(name, tables))
         for name, table in rungs.items()
-    }
-    failed_rungs = {
-        name: "; ".join(text for fold in folds for text in fold.state["notes"].get(name, []))
-        for name in rungs
     }
     alarm = leak_alarm(
         _blocks(folds, metrics, scores, effective),
@@ -78,15 +78,37 @@ def judge(
         metrics=metrics,
         verdict=verdict,
         rungs={
-            name: {"metrics": score, "reason": failed_rungs[name][:500]}
-            for name, score in scores.items()
+            name: {
+                "metrics": scores.get(name, {}),
+                "reason": (reasons.get(name) or _notes(name, folds))[:LONGEST_REASON],
+            }
+            for name in names
         },
         alarm=alarm.to_json(),
         notices=_notices(metrics),
         predicting=tuple(
-            name for name in (MODEL, LOGISTIC) if np.isfinite(tables[name]["action"]).any()
+            name for name in (MODEL, *rungs) if np.isfinite(tables[name]["action"]).any()
         ),
     )
+
+
+def _failures(names: Sequence[str], folds: Sequence[Any]) -> dict[str, str]:  # Any: Fold rows
+    """Why a rung has no score: it is compared on all folds or on none."""
+    found = {
+        name: [
+            f"Fold {fold.number}: {reason}"
+            for fold in folds
+            if (reason := fold.state.get("failed", {}).get(name))
+        ]
+        for name in names
+    }
+    return {name: "; ".join(texts) for name, texts in found.items() if texts}
+
+
+def _notes(name: str, folds: Sequence[Any]) -> str:  # Any: Fold rows
+    """What was simplified, each sentence once."""
+    texts = [text for fold in folds for text in fold.state.get("notes", {}).get(name, [])]
+    return " ".join(dict.fromkeys(texts))
 
 
 def fold_metrics(tables: Mapping[str, Table], spec: ModelSpec, effective: float) -> dict[str, Any]:

@@ -29,9 +29,11 @@ from markets.features.certificate import certify_features
 from markets.features.compute import compute_features
 from markets.features.table import FeatureTable
 from markets.models import DatasetVersion
+from modeling.baselines.ladder import Ladder
 from modeling.evaluation.table import Table, joined, predictions_sha256, write_predictions
 from modeling.folds import FoldResult, finish_fold, read_fold, write_fold
 from modeling.judging import MODEL, judge
+from modeling.measures import rung_label
 from modeling.models import BaselineScore, Fold, PredictionSet, TrainingRun, Trial
 from modeling.observing import RunObserver, Stage, newest_checkpoint
 from modeling.specs import ModelSpec
@@ -104,9 +106,7 @@ def _windows_of(run: TrainingRun, attempt: RunningAttempt, candles: Candles) -> 
     scales = spec.features.scales_for(candles.timeframe_minutes)
     attempt.raise_if_stopping()
     attempt.progress(0.01, "Computing features")
-    table = compute_features(
-        candles, spec.features.names(), scales, cache=settings.FEATURE_CACHE
-    )
+    table = compute_features(candles, spec.features.names(), scales, cache=settings.FEATURE_CACHE)
     attempt.log(f"{len(table.names)} features on {len(scales)} timescales of {len(candles)} bars.")
     if not run.causality:
         certificate = _certificate(candles, table, run.seed, attempt)
@@ -211,12 +211,23 @@ def _train_fold(
         raise _out_of_memory(error, observer) from error
     share = SHARE_OF_TRAINING * (stage.steps_before + task_steps(spec, task)) / stage.steps_in_all
 
-    def between() -> None:
+    def between(doing: str) -> None:
         attempt.raise_if_stopping()
-        attempt.progress(share, f"{stage.title}: predicting")
+        attempt.progress(share, f"{stage.title}: {doing}")
 
-    result = finish_fold(spec, windows, fold, fitted, task.resident, seed=run.seed, between=between)
+    threads = torch.get_num_threads()
+    result = finish_fold(
+        spec, windows, fold, fitted, task, seed=run.seed, threads=threads, between=between
+    )
+    _log_ladder(attempt, stage, result.ladder)
     _store_fold(run, attempt, fold, fitted, result)
+
+
+def _log_ladder(attempt: RunningAttempt, stage: Stage, ladder: Ladder) -> None:
+    took = ", ".join(f"{rung_label(name)} {spent:.1f} s" for name, spent in ladder.seconds.items())
+    attempt.log(f"{stage.title}: baselines done. {took}.")
+    for name, reason in ladder.failed.items():
+        attempt.log(f"{stage.title}: {rung_label(name)} {reason}.", "warning")
 
 
 def _selection_of(checkpoint: Checkpoint | None) -> Selection | None:
@@ -284,7 +295,7 @@ def _store_fold(
                 "epochs": len(fitted.history),
                 "best_epoch": fitted.best_epoch,
                 "threshold": result.thresholds[MODEL],
-                "state": result.state | {"thresholds": result.thresholds, "notes": result.notes},
+                "state": result.state | {"thresholds": result.thresholds},
                 "metrics": result.metrics,
                 "weights": _stored(run, weights, "application/octet-stream"),
                 "weights_sha256": weights_sha256,

@@ -63,7 +63,10 @@ class FoldTask:
 
 @dataclass(frozen=True)
 class FittedFold:
-    """A fitted network with the weights of its best epoch, in evaluation mode, and how it got there."""
+    """A fitted network with the weights of its best epoch, in evaluation mode, and how it got there.
+
+    `seconds` is the time it took by the clock, over all its stops.
+    """
 
     network: FiveHeads
     precision: Precision
@@ -71,6 +74,7 @@ class FittedFold:
     best_ratio: float
     steps: int
     history: tuple[EpochMetrics, ...]
+    seconds: float
 
 
 def fit(
@@ -144,6 +148,7 @@ class FoldTrainer:
         self.epoch_sums = np.zeros(len(ALL_HEADS) + 1)  # losses × samples by head, and samples
         self.pending: list[_PendingStep] = []
         self.saved_step, self.saved_at = 0, clock()
+        self.began_at, self.seconds_before = clock(), 0.0
         self.fetched_at: float | None = None
         torch.manual_seed(derived_seed("dropout", provenance.seed, task.number))
 
@@ -165,6 +170,7 @@ class FoldTrainer:
             best_ratio=self.stop.best_score,
             steps=self.step,
             history=tuple(self.history),
+            seconds=self._seconds(),
         )
 
     def checkpoint(self) -> Checkpoint:
@@ -188,6 +194,7 @@ class FoldTrainer:
             "early_stop": self.stop.to_json(),
             "history": [dataclasses.asdict(metrics) for metrics in self.history],
             "random": _random_state(),
+            "seconds": self._seconds(),
             "notes": self.task.notes,
         }
         return Checkpoint(fold=self.task.number, step=self.step, arrays=arrays, state=state)
@@ -217,11 +224,15 @@ class FoldTrainer:
         self.stop = EarlyStop.from_json(state["early_stop"])
         self.history = [EpochMetrics(**metrics) for metrics in state["history"]]
         self.saved_step = checkpoint.step
+        self.seconds_before = state.get("seconds", 0.0)
         _restore_random_state(state["random"])
         torch.set_rng_state(torch.from_numpy(np.array(arrays["random/torch"])))
         if self.device.type == "cuda":
             generator = torch.from_numpy(np.array(arrays["random/cuda"]))
             torch.cuda.set_rng_state(generator, self.device)
+
+    def _seconds(self) -> float:
+        return self.seconds_before + self.clock() - self.began_at
 
     def _new_network(self) -> FiveHeads:
         resident, number = self.task.resident, self.task.number

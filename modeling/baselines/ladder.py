@@ -1,0 +1,213 @@
+"""The rungs of one fold, one after the other, within the time they may take."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from modeling.baselines.dlinear import run_dlinear
+from modeling.baselines.gradient_boosting import run_gradient_boosting
+from modeling.baselines.har import fit_har, har_volatility, realised_logs
+from modeling.baselines.last_sign import last_sign
+from modeling.baselines.logistic import run_logistic
+from modeling.baselines.persistence import persistence_volatility
+from modeling.baselines.prior import prior_columns
+from modeling.baselines.rungs import (
+    DLINEAR,
+    GRADIENT_BOOSTING,
+    HAR,
+    LAST_SIGN,
+    LOGISTIC,
+    PERSISTENCE,
+    PRIOR,
+    Floats,
+    Ints,
+    RungFailed,
+    RungFold,
+    RungLabels,
+    Slice,
+    every,
+    thinning_note,
+)
+from modeling.evaluation.calibration import auto_threshold
+from modeling.specs import ModelSpec
+from modeling.training.fit import FoldTask
+from modeling.training.schedule import derived_seed
+from modeling.windows.make import FoldWindows, Windows
+
+LADDER_S = 120.0
+"""What the ladder of a whole run may take, however fast its network is."""
+
+Between = Callable[[], None]
+
+
+@dataclass(frozen=True)
+class LadderCase:
+    """What the rungs of one fold are made from, the same as for its network.
+
+    `task` is what the network was fitted on; `base_rate` the share of its calibration trades that
+    paid. `threads` is a bound; equal numbers give equal bits.
+    """
+
+    spec: ModelSpec
+    windows: Windows
+    fold: FoldWindows
+    task: FoldTask
+    base_rate: float
+    seed: int
+    threads: int
+
+    @property
+    def tested(self) -> Ints:
+        """Base bars [n] that are predicted."""
+        return self.windows.bars(self.fold.fold.predicted)
+
+    def features(self, bars: Ints) -> Floats:
+        """The selected features [n,F] of the decision bars, scaled, base scale."""
+        return self.fold.scaled[1][bars].astype(np.float64)
+
+    def labels(self, bars: Ints) -> RungLabels:
+        """What came true after the decision bars."""
+        known = self.fold.labels
+        return RungLabels(
+            realised_return=known.realised_return[bars],
+            regime=known.regime[bars].astype(np.int64),
+            risk=known.risk[bars].astype(np.int64),
+            log_volatility=known.log_volatility[bars],
+        )
+
+    def slice_of(self, samples: NDArray[np.int64]) -> Slice:
+        """Features and labels of samples of a slice."""
+        bars = self.windows.bars(samples)
+        return self.features(bars), self.labels(bars)
+
+
+@dataclass(frozen=True)
+class Ladder:
+    """The rungs that succeeded on one fold, the reasons of those that did not, and seconds of each."""
+
+    rungs: dict[str, RungFold] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+
+def climb(
+    case: LadderCase,
+    *,
+    budget_s: float,
+    between: Callable[[str], None] = lambda rung: None,
+    clock: Callable[[], float] = time.monotonic,
+) -> Ladder:
+    """Fit every rung of a fold and predict its test block, the cheap ones first.
+
+    `between` is called with the name of the rung at its start and again and again while it works, and
+    may raise. A rung that cannot be fitted is in `failed` with its reason, and so is each that begins
+    or still works after `budget_s` seconds; a linear fit in progress is not interrupted.
+    """
+    ladder, began = Ladder(), clock()
+    for name, rung in LADDER.items():
+        started = clock()
+
+        def within(name: str = name) -> None:
+            between(name)
+            if clock() - began > budget_s:
+                raise RungFailed(
+                    f"stopped: the baselines had {budget_s:.0f} s on this fold; "
+                    "use less history or fewer features"
+                )
+
+        try:
+            within()
+            ladder.rungs[name] = rung(case, within)
+        except RungFailed as error:
+            ladder.failed[name] = str(error)
+        ladder.seconds[name] = clock() - started
+    return ladder
+
+
+def budget_of(network_s: float, folds: int) -> float:
+    """Seconds of a fold's ladder: those of its network, or the fold's part of two minutes."""
+    return max(network_s, LADDER_S / folds)
+
+
+def _prior(case: LadderCase, between: Between) -> RungFold:
+    scale = case.fold.scale
+    columns = prior_columns(scale.regime_prior, scale.risk_prior, case.base_rate, len(case.tested))
+    return RungFold(columns)
+
+
+def _persistence(case: LadderCase, between: Between) -> RungFold:
+    horizon = case.spec.windows.horizon_bars
+    return RungFold(
+        {"volatility": persistence_volatility(case.windows.returns, case.tested, horizon)}
+    )
+
+
+def _last_sign(case: LadderCase, between: Between) -> RungFold:
+    returns = case.windows.returns
+    seen = last_sign(returns, case.windows.bars(case.fold.fold.calibration))
+    if not len(seen):
+        raise RungFailed("found no calibration samples; expected at least one")
+    return RungFold({"action": last_sign(returns, case.tested)}, threshold=auto_threshold(seen))
+
+
+def _har(case: LadderCase, between: Between) -> RungFold:
+    bars = case.windows.bars(case.fold.fold.fit)
+    step = every(len(bars))
+    notes = (thinning_note(step, len(bars)),) if step > 1 else ()
+    bars = bars[::step]
+    returns = case.windows.returns
+    fitted = fit_har(realised_logs(returns, bars), case.labels(bars).log_volatility)
+    ahead = har_volatility(fitted, realised_logs(returns, case.tested))
+    return RungFold({"volatility": ahead}, notes=notes)
+
+
+def _logistic(case: LadderCase, between: Between) -> RungFold:
+    cut = case.fold.fold
+    return run_logistic(
+        case.slice_of(cut.fit),
+        case.slice_of(cut.calibration),
+        case.features(case.tested),
+        cost_bps=case.spec.target.cost_bps,
+    )
+
+
+def _gradient_boosting(case: LadderCase, between: Between) -> RungFold:
+    cut = case.fold.fold
+    return run_gradient_boosting(
+        case.slice_of(cut.fit),
+        case.slice_of(cut.validation),
+        case.slice_of(cut.calibration),
+        case.features(case.tested),
+        cost_bps=case.spec.target.cost_bps,
+        seed=derived_seed(GRADIENT_BOOSTING, case.seed, cut.number),
+        threads=case.threads,
+        between=between,
+    )
+
+
+def _dlinear(case: LadderCase, between: Between) -> RungFold:
+    calibration = case.windows.bars(case.fold.fold.calibration)
+    return run_dlinear(
+        case.spec,
+        case.task,
+        (calibration, case.labels(calibration)),
+        case.tested,
+        seed=case.seed,
+        between=between,
+    )
+
+
+LADDER: Mapping[str, Callable[[LadderCase, Between], RungFold]] = {
+    PRIOR: _prior,
+    PERSISTENCE: _persistence,
+    LAST_SIGN: _last_sign,
+    HAR: _har,
+    LOGISTIC: _logistic,
+    GRADIENT_BOOSTING: _gradient_boosting,
+    DLINEAR: _dlinear,
+}
