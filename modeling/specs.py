@@ -8,10 +8,9 @@ from typing import Literal, Self
 
 from pydantic import field_validator, model_validator
 
-from markets.features.registry import FEATURE_SETS, FEATURES
+from markets.features.registry import FEATURE_SETS, FEATURES, automatic_scales
 from specs.declaration import InvalidSpec, Spec, UtcInstant, declared
 
-SCALE_FACTORS = (1, 3, 6, 12)
 MINUTES_PER_DAY = 1440
 
 
@@ -128,7 +127,7 @@ class FeatureSpec(Spec):
     def scales_for(self, timeframe_minutes: int) -> tuple[int, ...]:
         """The timescales for a base bar. Raises InvalidSpec when a scale does not divide a UTC day."""
         if self.scales == "auto":
-            return tuple(k for k in SCALE_FACTORS if MINUTES_PER_DAY % (timeframe_minutes * k) == 0)
+            return automatic_scales(timeframe_minutes)
         for k in self.scales:
             if MINUTES_PER_DAY % (timeframe_minutes * int(k)):
                 raise InvalidSpec(

@@ -5,10 +5,13 @@ The functions are in the module of the family; this one stays light, for forms a
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 CODE_VERSION = 1
 MINUTES_PER_DAY = 1440
+SCALE_FACTORS = (1, 3, 6, 12)
 
 
 @dataclass(frozen=True)
@@ -188,3 +191,32 @@ BASIC = (
     "tod_cos",
 )
 FEATURE_SETS: dict[str, tuple[str, ...]] = {"basic-15": BASIC, "all-67": tuple(FEATURES)}
+
+
+class UnknownFeature(ValueError):
+    """A name that is not registered; the text has the nearest one."""
+
+
+def registered(names: Iterable[str]) -> tuple[str, ...]:
+    """The names as they are, without those given before. Raises UnknownFeature."""
+    found = tuple(dict.fromkeys(names))
+    for name in found:
+        if name not in FEATURES:
+            near = difflib.get_close_matches(name, FEATURES, n=1)
+            hint = f'did you mean "{near[0]}"?' if near else "the list is in docs/features.md"
+            raise UnknownFeature(f'unknown feature "{name[:80]}"; {hint}')
+    return found
+
+
+def automatic_scales(timeframe_minutes: int) -> tuple[int, ...]:
+    """Those of 1, 3, 6 and 12 whose bar divides a UTC day, for a base bar of so many minutes."""
+    return tuple(k for k in SCALE_FACTORS if MINUTES_PER_DAY % (timeframe_minutes * k) == 0)
+
+
+def history_bars(timeframe_minutes: int, scales: Iterable[int]) -> int:
+    """Base bars after which all features are known on all scales, where no bar is missing."""
+    return max(
+        k * (feature.warm_up_bars(timeframe_minutes * k) + 1)
+        for k in scales
+        for feature in FEATURES.values()
+    )
