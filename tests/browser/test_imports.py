@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
@@ -11,7 +13,7 @@ from tests.browser.walking import open_dataset, send_file, sign_in
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
 RULES = ["wcag2a", "wcag2aa", "wcag21aa", "wcag22aa"]
-LOOKS = [("light", 1280, 800), ("dark", 360, 740)]
+LOOKS: list[tuple[Literal["light", "dark"], int, int]] = [("light", 1280, 800), ("dark", 360, 740)]
 
 
 @pytest.fixture
