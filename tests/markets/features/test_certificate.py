@@ -147,8 +147,23 @@ def test_a_filled_gap_is_caught():
         last = int(np.searchsorted(whole.time, some.time[-1])) + 1
         return compute_features(whole.slice(0, last), ("ret_1", "rv_48"), (1, 3))
 
-    reasons = {entry["reason"] for entry in failed(certify_mutant(filled, candles=candles))}
-    assert "the base bars are not the candles" in reasons
+    named = [(e["scale"], e["reason"]) for e in failed(certify_mutant(filled, candles=candles))]
+    assert (1, "the base bars are not the candles") in named
+
+
+def test_a_coarse_bar_over_a_filled_gap_is_caught():
+    whole = quiet_market(3000)
+    candles = without(whole, 1500, 1510)
+
+    def filled(some, table):
+        last = int(np.searchsorted(whole.time, some.time[-1])) + 1
+        coarse = compute_features(whole.slice(0, last), table.names, (3,)).scales[3]
+        known = np.searchsorted(coarse.close_time, some.close_time, side="right") - 1
+        coarse = dataclasses.replace(coarse, last_closed=known.astype(np.int32))
+        return dataclasses.replace(table, scales=table.scales | {3: coarse})
+
+    named = [(e["scale"], e["reason"]) for e in failed(certify_mutant(filled, candles=candles))]
+    assert (3, "a coarse bar stands on a base bar that does not exist") in named
 
 
 def test_altering_leaves_the_past_and_the_shape_of_candles_alone():

@@ -201,13 +201,22 @@ def test_splicing_closes_each_gap_and_starts_at_one_hundred():
     assert candles.open[100] != pytest.approx(candles.close[99])
 
 
-def test_a_later_start_agrees_after_the_warm_up():
-    candles = quiet_market(4500)
-    whole, later = by_name(candles), by_name(candles.slice(700, 4500))
+def assert_later_start_agrees(candles, later):
+    whole, started = by_name(candles), by_name(candles.slice(later, len(candles)))
     for name in NAMES:
-        settled = slice(FEATURES[name].warm_up_bars(5), None)
-        difference = np.abs(later[name][settled] - whole[name][700:][settled])
+        settled = slice(FEATURES[name].warm_up_bars(candles.timeframe_minutes), None)
+        difference = np.abs(started[name][settled] - whole[name][later:][settled])
         assert difference.max() <= 1e-5 * max(np.nanstd(whole[name]), 0.1), name
+
+
+def test_a_later_start_agrees_after_the_warm_up():
+    assert_later_start_agrees(quiet_market(4500), 700)
+
+
+@pytest.mark.parametrize("file", ["binance_BTCUSDT_5m", "binance_ASRUSDT_5m"])
+def test_a_later_start_agrees_after_the_warm_up_on_real_candles(data_folder, file):
+    candles = read_candles(data_folder / f"{file}.parquet", 5)
+    assert_later_start_agrees(candles.slice(19_000, 31_000), 3001)
 
 
 def test_indicators_equal_ta_lib_where_it_has_them(data_folder):

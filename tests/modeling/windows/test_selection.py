@@ -188,4 +188,7 @@ def test_two_thousand_bars_are_too_few_for_all_features_and_timescales():
     table = compute_features(candles, ALL, (1, 3, 6, 12))
     with pytest.raises(NotEnoughHistory) as refused:
         eligible_samples(candles, table, context_bars=96, horizon_bars=3, regime_bars=12)
-    assert (refused.value.found, refused.value.needed) == (2000, 600 * 12 + 12 + 96 + 12)
+    needed = 600 * 12 + 12 + 96 + 12
+    assert (refused.value.found, refused.value.needed) == (2000, needed)
+    assert refused.value.code == "not_enough_history"
+    assert f"about {needed} bars" in str(refused.value)
