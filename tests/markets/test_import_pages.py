@@ -190,8 +190,8 @@ def test_equal_candles_say_which_version_they_are(client, alice):
     press(client, again, key="again")
     finish(again)
     page = shown(client, again)
-    assert "The same candles were imported before" in page
-    assert "BTC/USDT 1h v1" in page
+    assert "The candles are those of BTC/USDT 1h v1" in page
+    assert "Against the version before" not in page
 
 
 def test_import_newer_starts_with_the_instrument_of_the_dataset(client, workspace):
