@@ -68,6 +68,7 @@ def judge(
         name: score_heads(table, plain, side=_side_of(name, tables))
         for name, table in rungs.items()
     }
+    _add_intervals(scores, verdict)
     alarm = leak_alarm(
         _blocks(folds, metrics, scores, effective),
         market="noise" if is_synthetic else "real",
@@ -90,6 +91,16 @@ def judge(
             name for name in (MODEL, *rungs) if np.isfinite(tables[name]["action"]).any()
         ),
     )
+
+
+def _add_intervals(scores: dict[str, Any], verdict: dict[str, Any]) -> None:
+    """Put the intervals that the verdicts' draws gave beside the rungs' scores on the same rows."""
+    for head, judged in verdict.items():
+        for name, found in judged["rungs"].items():
+            same_rows = scores[name][head][judged["metric"]]["value"] == found["value"]
+            for metric, limits in found.pop("own_intervals").items():
+                if same_rows:
+                    scores[name][head][metric]["interval"] = limits
 
 
 def _failures(names: Sequence[str], folds: Sequence[Any]) -> dict[str, str]:  # Any: Fold rows

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -83,6 +83,9 @@ RUNGS = {
     "flat": "Flat",
     "buy_and_hold": "Buy and hold",
     "last_sign": "Last sign",
+    "ma_cross": "Moving averages",
+    "macd": "MACD",
+    "rsi": "RSI",
     "prior": "Prior",
     "persistence": "Persistence",
     "har": "HAR",
@@ -109,8 +112,33 @@ def rung_label(rung: str) -> str:
     return RUNGS.get(rung, rung.replace("_", " ").capitalize())
 
 
-def ladder_cells(scores: Scores) -> list[dict[str, Any]]:
-    """The key scores of one rung in order: value, interval and reason, each None or empty if absent."""
+def rung_words(rung: str) -> str:
+    """The name of a rung inside a sentence."""
+    label = rung_label(rung)
+    return label if label[:2].isupper() else label[0].lower() + label[1:]
+
+
+def in_order(rungs: Iterable[str]) -> list[str]:
+    """Rungs as the ladder shows them; unknown ones last."""
+    places = {rung: place for place, rung in enumerate(RUNGS)}
+    return sorted(rungs, key=lambda rung: places.get(rung, len(places)))
+
+
+def best_cells(verdict: Mapping[str, Mapping[str, Any]]) -> set[tuple[str, str, str]]:
+    """Rung, head and metric of each head's best rung."""
+    return {
+        (found["rung"], head, found["metric"])
+        for head, found in verdict.items()
+        if found.get("rung") and found.get("metric")
+    }
+
+
+def ladder_cells(
+    scores: Scores, *, rung: str = "", best: Collection[tuple[str, str, str]] = ()
+) -> list[dict[str, Any]]:
+    """The key scores of one rung in order: value, interval and reason, each None or empty if absent,
+    and whether the rung is the best by that score.
+    """
     cells = []
     for head, metric in KEY_SCORES:
         found = scores.get(head, {}).get(metric, {})
@@ -120,6 +148,7 @@ def ladder_cells(scores: Scores) -> list[dict[str, Any]]:
                 "interval": found.get("interval"),
                 "reason": found.get("reason", ""),
                 "kind": HEAD_MEASURES[metric].kind,
+                "is_best": (rung, head, metric) in best,
             }
         )
     return cells

@@ -10,13 +10,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from backtests.robustness.bootstrap import DRAWS, FEWEST_DAYS, mean_interval
+from modeling.measures import rung_words
 
 Word = Literal["beats", "ties", "loses", "undecided"]
 
 BUY_AND_HOLD = "buy_and_hold"
 FEWEST_TRADES = 30
 WORST_FIRST: tuple[Word, ...] = ("undecided", "loses", "ties", "beats")
-SHOWN = {"buy_and_hold": "buy and hold", "last_sign": "last sign", "ma_cross": "moving averages"}
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,7 @@ def _compare(
 
 def _sentence(worse: Comparison, standing: str, days: int, closed_trades: int) -> str:
     """What the word means and what to try."""
-    name = f"{SHOWN.get(worse.rung, worse.rung.replace('_', ' '))} ({standing})"
+    name = f"{rung_words(worse.rung)} ({standing})"
     if worse.word == "undecided":
         return (
             f"Undecided: {days} days and {closed_trades} closed trades; at least {FEWEST_DAYS} "

@@ -19,6 +19,7 @@ MAX_TRAINING_ROWS = 200_000
 
 LAST_SIGN, PRIOR, PERSISTENCE, HAR = "last_sign", "prior", "persistence", "har"
 LOGISTIC, GRADIENT_BOOSTING, DLINEAR = "logistic", "gradient_boosting", "dlinear"
+WITH_ACTION = (LAST_SIGN, LOGISTIC, GRADIENT_BOOSTING, DLINEAR)
 
 
 @dataclass(frozen=True)

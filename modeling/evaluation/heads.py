@@ -24,6 +24,7 @@ from modeling.evaluation.intervals import (
 )
 from modeling.evaluation.metrics import ECE_BINS, confusion_matrix, reliability
 from modeling.evaluation.prepared import Metric
+from modeling.measures import rung_words
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -60,7 +61,10 @@ class Scoring:
 
 @dataclass(frozen=True)
 class HeadCase:
-    """One head on the rows that can be scored: its metrics as functions of the drawn weights."""
+    """One head on the rows that can be scored: its metrics as functions of the drawn weights.
+
+    `shown` are the metrics of a rung that get an interval, besides the one of the verdict.
+    """
 
     head: str
     metrics: dict[str, Metric]
@@ -69,6 +73,7 @@ class HeadCase:
     loss: Floats
     reasons: dict[str, str] = field(default_factory=dict)
     details: dict[str, object] = field(default_factory=dict)
+    shown: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -107,7 +112,8 @@ def judge_heads(
     `rungs` maps a rung's name to its prediction columns, row by row those of `predictions` (labels
     and times are taken from there). Verdicts are paired differences on equal rows and equal draws.
     Metrics: RankIC, macro-F1, −Brier, volatility R2, −ordinal Brier. The verdict names the best
-    rung by that metric; every compared rung is listed. Confidence is compared only with rungs that
+    rung by that metric; every compared rung is listed, with the intervals of its own metrics that
+    come from the same draws. Confidence is compared only with rungs that
     speak of the same trades (the prior): a rung with an action of its own has other outcomes to
     foretell, and a smaller Brier score on easier outcomes says nothing.
     `between` is called with the share of the work done, several times a head, and may raise.
@@ -165,9 +171,7 @@ def _judge_head(
             case, _found(common, "a verdict")
         )
     name = case.verdict_metric
-    others = {
-        rung: _CASES[head](rival, common, scoring).metrics[name] for rung, rival in rivals.items()
-    }
+    others = {rung: _CASES[head](rival, common, scoring) for rung, rival in rivals.items()}
     if len(common) == len(rows):  # the usual case: one pass over one set of draws serves both
         plan = _plan(table, rows, case, scoring)
         both = _measured({**_open(case), **_keyed(others)}, plan, between)
@@ -188,8 +192,12 @@ def _open(case: HeadCase) -> dict[Key, Metric]:
     return {("", name): metric for name, metric in case.metrics.items() if name not in case.reasons}
 
 
-def _keyed(rivals: Mapping[str, Metric]) -> dict[Key, Metric]:
-    return {(rung, "verdict"): metric for rung, metric in rivals.items()}
+def _keyed(rivals: Mapping[str, HeadCase]) -> dict[Key, Metric]:
+    return {
+        (rung, name): case.metrics[name]
+        for rung, case in rivals.items()
+        for name in (case.verdict_metric, *case.shown)
+    }
 
 
 def _measured(
@@ -260,7 +268,7 @@ def _verdict(
 ) -> dict[str, object]:
     name, sign = case.verdict_metric, case.verdict_sign
     ours = measured.get(("", name))
-    theirs = {rung: measured.get((rung, "verdict")) for rung in rungs}
+    theirs = {rung: measured.get((rung, name)) for rung in rungs}
     known = {rung: found for rung, found in theirs.items() if found is not None}
     if not known or ours is None or ours.drawn is None:
         return _undecided(case, "no rung could be compared on this head")
@@ -285,9 +293,19 @@ def _verdict(
                 "value": known[rung].value,
                 "word": verdict_word(difference),
                 "interval": _as_list(difference),
+                "own_intervals": _own_intervals(rung, measured),
             }
             for rung, difference in differences.items()
         },
+    }
+
+
+def _own_intervals(rung: str, measured: Mapping[Key, Measured]) -> dict[str, object]:
+    """Intervals of a rung's own metrics, by name."""
+    return {
+        name: _as_list(interval_of(found.drawn))
+        for (owner, name), found in measured.items()
+        if owner == rung and found.drawn is not None
     }
 
 
@@ -313,6 +331,7 @@ def _action_case(table: Columns, rows: Ints, scoring: Scoring) -> HeadCase:
         verdict_sign=1.0,
         loss=score * gain,
         reasons=one_way,
+        shown=("auc",),
     )
 
 
@@ -424,7 +443,7 @@ _MEANING = {
 
 
 def _sentence(word: str, head: str, rung: str, difference: Interval | None) -> str:
-    task = _MEANING[head]
+    task, rung = _MEANING[head], rung_words(rung)
     if difference is None:
         return f"Too few resamples could be scored to compare {task} with {rung}."
     low, high = (f"{value:+.4f}".replace("-", "−") for value in difference)

@@ -199,7 +199,7 @@ def test_a_clearly_better_table_beats_the_rung_on_every_head_but_confidence():
     verdicts = verdicts_of(ours, {"logistic": rung})
     words = {head: verdicts[head]["word"] for head in ("action", "regime", "volatility", "risk")}
     assert set(words.values()) == {"beats"}
-    assert verdicts["action"]["sentence"].startswith("Better than logistic at ranking")
+    assert verdicts["action"]["sentence"].startswith("Better than logistic regression at ranking")
 
 
 def test_a_clearly_worse_table_loses():
