@@ -141,8 +141,14 @@ def main() -> None:
     print(
         json.dumps({"numpy": np.__version__, "pyarrow": pa.__version__, "pandas": pd.__version__})
     )
+    late = []
     for result in measure(options.rows, options.repeats):
         print(json.dumps(result))
+        limit_s, taken_s = result["limit_s"], result.get("import_s", result.get("wall_s"))
+        if isinstance(limit_s, float) and isinstance(taken_s, float) and taken_s > limit_s:
+            late.append(f"{result['what']} took {taken_s} s, at most {limit_s} s are allowed")
+    if late:
+        raise SystemExit("; ".join(late))
 
 
 if __name__ == "__main__":
