@@ -16,7 +16,7 @@ from artifacts.store import FileChanged, scratch_folder, store_file, verified_pa
 from backtests.engine.band import Band, simulate_band
 from backtests.engine.ledger import Simulation
 from backtests.engine.policy import targets_from_predictions
-from backtests.engine.rules import buy_and_hold, buy_and_hold_spec
+from backtests.engine.rules import RULES, buy_and_hold, buy_and_hold_spec, flat
 from backtests.engine.simulate import InvalidSpan, simulate
 from backtests.ledger import count_trial, ledger_for
 from backtests.metrics.measures import returns_of
@@ -34,6 +34,7 @@ from jobs.exits import failed
 from jobs.statuses import ExitKind
 from markets.candles.frame import Candles, read_candles
 from markets.models import Kind
+from modeling.baselines.rungs import WITH_ACTION
 from modeling.evaluation.table import Table, read_predictions
 from modeling.models import PredictionSet
 
@@ -50,7 +51,7 @@ class Rung:
 
 
 def run_backtest(row: Backtest, attempt: RunningAttempt) -> None:
-    """Simulate the model, every rung with an action and buy and hold; judge and store them."""
+    """Simulate the model, every rung with an action and every rule; judge and store them."""
     attempt.progress(0.05, "Reading the predictions")
     sets = {found.rung: found for found in row.run.prediction_sets.select_related("file")}
     if PredictionSet.MODEL not in sets:
@@ -58,12 +59,13 @@ def run_backtest(row: Backtest, attempt: RunningAttempt) -> None:
             "no_predictions", "The run has no predictions. Let it finish, then start again."
         )
     tables = {name: read_predictions(_path(found.file, row)) for name, found in sets.items()}
-    candles = _candles(row, tables[PredictionSet.MODEL])
+    history = _history(row, tables[PredictionSet.MODEL])
+    candles = _predicted(row, history, tables[PredictionSet.MODEL])
     attempt.progress(0.2, "Simulating")
     targets = {name: _targets(candles, table, sets[name], row) for name, table in tables.items()}
     try:
         band = simulate_band(candles, targets[PredictionSet.MODEL], row.spec)
-        rungs = _rungs(candles, targets, row)
+        rungs = _rungs(candles, _rule_targets(history, len(candles)) | targets, row, attempt)
     except InvalidSpan as error:
         raise JobFailed("invalid_spec", f"backtest.span: {error}") from error
     attempt.raise_if_stopping()
@@ -82,15 +84,20 @@ def _path(stored: StoredFile, row: Backtest) -> Path:
         raise failed(ExitKind.DATA_CHANGED, version=row.version.number) from error
 
 
-def _candles(row: Backtest, table: Table) -> Candles:
-    """Candles from the first to the last predicted bar; nothing behind the sealed hold-out."""
+def _history(row: Backtest, table: Table) -> Candles:
+    """All candles up to the last predicted bar; nothing behind the sealed hold-out."""
     candles = read_candles(_path(row.version.file, row), row.version.dataset.timeframe_minutes)
-    start = int(np.searchsorted(candles.time, table["open_at"][0]))
     stop = int(np.searchsorted(candles.time, table["open_at"][-1], side="right"))
     holdout_at = round(row.run.experiment.holdout_at.timestamp() * 1e6) * 1000
     if candles.close_time[stop - 1] > holdout_at:
         raise JobFailed("sealed", "The predictions reach into the sealed hold-out. Open it first.")
-    predicted = candles.slice(start, stop)
+    return candles.slice(0, stop)
+
+
+def _predicted(row: Backtest, history: Candles, table: Table) -> Candles:
+    """Candles from the first to the last predicted bar."""
+    start = int(np.searchsorted(history.time, table["open_at"][0]))
+    predicted = history.slice(start, len(history))
     _require_span_within(predicted, row.spec.span)
     return predicted
 
@@ -129,11 +136,24 @@ def _targets(
     )
 
 
-def _rungs(candles: Candles, targets: dict[str, NDArray[np.float64]], row: Backtest) -> list[Rung]:
+def _rule_targets(history: Candles, bars: int) -> dict[str, NDArray[np.float64]]:
+    """Targets of each rule at the last `bars` candles; its means look back on those before them."""
+    found = {name: rule(history.close)[-bars:] for name, rule in RULES.items()}
+    return {"flat": flat(bars), **found}
+
+
+def _rungs(
+    candles: Candles,
+    targets: dict[str, NDArray[np.float64]],
+    row: Backtest,
+    attempt: RunningAttempt,
+) -> list[Rung]:
+    """Buy and hold, and an account for all targets but the model's, with the model's assumptions."""
     always = buy_and_hold(len(candles))
     benchmark = simulate(candles, always, buy_and_hold_spec(row.spec))
     rungs = [Rung(BUY_AND_HOLD, always, benchmark)]
     for name, wanted in targets.items():
+        attempt.raise_if_stopping()
         if name != PredictionSet.MODEL:
             rungs.append(Rung(name, wanted, simulate(candles, wanted, row.spec)))
     return rungs
@@ -165,6 +185,7 @@ def _judged(
         summary=summarize(simulation, benchmark),
         benchmark_summary=summarize(benchmark, benchmark),
         rungs={rung.name: summarize(rung.simulation, benchmark) for rung in rungs},
+        failed_rungs=_failed_rungs(row, rungs),
         verdict=verdict,
         is_withheld=bool(row.run.leak_alarm.get("raised")),
         daily=daily,
@@ -175,6 +196,13 @@ def _judged(
         draws=evaluation.bootstrap_draws,
         seed=evaluation.bootstrap_seed,
     )
+
+
+def _failed_rungs(row: Backtest, rungs: list[Rung]) -> dict[str, str]:
+    """Why a rung that would have an action has no account."""
+    there = {rung.name for rung in rungs}
+    scores = row.run.baselines.exclude(reason="").filter(rung__in=WITH_ACTION)
+    return {score.rung: score.reason for score in scores if score.rung not in there}
 
 
 def _store(row: Backtest, attempt: RunningAttempt, judged: Judged, report: dict[str, Any]) -> None:

@@ -52,6 +52,7 @@ class Judged:
     summary: Summary
     benchmark_summary: Summary
     rungs: dict[str, Summary]
+    failed_rungs: dict[str, str]
     verdict: Verdict
     is_withheld: bool
     daily: NDArray[np.float64]
@@ -64,11 +65,15 @@ class Judged:
 
 
 def build_report(row: Backtest, judged: Judged) -> dict[str, Any]:
-    """{"numbers", "reasons", "verdict", "badges", "assumptions"}; equal runs give equal numbers."""
+    """{"numbers", "reasons", "failed_rungs", "verdict", "badges", "assumptions"}.
+
+    Equal runs give equal numbers.
+    """
     numbers, reasons = _numbers(judged)
     return {
         "numbers": numbers,
         "reasons": reasons,
+        "failed_rungs": judged.failed_rungs,
         "verdict": _verdict(judged),
         "badges": _badges(row, judged, numbers),
         "assumptions": _assumptions(row, judged),

@@ -14,7 +14,7 @@ from backtests.models import Backtest
 from backtests.reading import equity_columns, trade_count, trade_rows
 from markets.charts import Figure
 from markets.reading import CandleRange
-from modeling.measures import rung_label
+from modeling.measures import in_order, rung_label, rung_words
 
 Json = dict[str, Any]  # Any: stored JSON
 MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
@@ -31,8 +31,8 @@ def verdict_words(report: Json) -> Json:
     if deciding is None:
         return words
     return words | {
-        "against": rung_label(deciding["rung"]).lower(),
-        "best": rung_label(verdict["best_rung"]).lower(),
+        "against": rung_words(deciding["rung"]),
+        "best": rung_words(verdict["best_rung"]),
         "rungs": verdict["rungs"],
         "low": deciding["low"],
         "high": deciding["high"],
@@ -73,17 +73,23 @@ def single(report: Json, key: str) -> Json:
 
 
 def rung_rows(report: Json) -> list[Json]:
-    """This model first, then every rung, with the same few measures."""
-    numbers = report.get("numbers", {})
+    """This model first, then every rung, with the same few measures, or the reason for none."""
+    numbers, verdict = report.get("numbers", {}), report.get("verdict", {})
+    failed = report.get("failed_rungs", {})
     named = {"model": numbers, **numbers.get("rungs", {})}
-    words = {found["rung"]: found for found in report.get("verdict", {}).get("comparisons", [])}
+    words = {found["rung"]: found for found in verdict.get("comparisons", [])}
     return [
         {
             "label": rung_label(name),
-            "cells": [{"measure": MEASURES[key], "value": found.get(key)} for key in RUNG_KEYS],
+            "cells": [
+                {"measure": MEASURES[key], "value": named.get(name, {}).get(key)}
+                for key in RUNG_KEYS
+            ],
             "comparison": words.get(name),
+            "is_best": name == verdict.get("best_rung"),
+            "reason": failed.get(name, ""),
         }
-        for name, found in named.items()
+        for name in in_order([*named, *failed])
     ]
 
 

@@ -19,7 +19,15 @@ from markets.chart_answers import chart_answer
 from markets.models import DatasetVersion
 from markets.reading import CandleRange, InvalidRange
 from modeling.charting import CURVES, curve_figure, newest_point, prediction_figure
-from modeling.measures import head_verdicts, ladder_cells, ladder_heads, rung_label, score_table
+from modeling.measures import (
+    best_cells,
+    head_verdicts,
+    in_order,
+    ladder_cells,
+    ladder_heads,
+    rung_label,
+    score_table,
+)
 from modeling.models import PredictionSet, TrainingRun
 from modeling.selections import selection_report
 from modeling.services import resume_run
@@ -170,8 +178,10 @@ def run_context(run: TrainingRun) -> dict[str, Any]:
 
 def ladder(run: TrainingRun) -> list[dict[str, Any]]:
     """This model and every rung, with the key score of each head."""
+    best = best_cells(run.verdict)
+    scores = {score.rung: score for score in run.baselines.all()}
     rows = [{"label": rung_label("model"), "cells": ladder_cells(run.metrics), "reason": ""}]
-    for score in run.baselines.all():
-        cells = ladder_cells(score.metrics)
-        rows.append({"label": rung_label(score.rung), "cells": cells, "reason": score.reason})
+    for rung in in_order(scores):
+        cells = ladder_cells(scores[rung].metrics, rung=rung, best=best)
+        rows.append({"label": rung_label(rung), "cells": cells, "reason": scores[rung].reason})
     return rows if run.metrics or len(rows) > 1 else []
