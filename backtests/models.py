@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 from django.conf import settings
 from django.db import models
 
@@ -23,6 +25,21 @@ class Verdict(models.TextChoices):
     LOSES = "loses", "loses to"
     UNDECIDED = "undecided", "undecided"
     WITHHELD = "withheld", "withheld"
+
+
+WITHHELD = (
+    "These scores are too good to be taken for skill. The verdict stays withheld. "
+    "Find the leak and run again, or explain on the page of the run why it is none."
+)
+# What was counted says nothing about who won.
+COUNTED = ("rungs", "days", "closed_trades", "draws")
+
+
+def kept_back(verdict: dict[str, Any]) -> dict[str, Any]:
+    """A verdict under a leak alarm: nothing of it but what was counted."""
+    counted = {key: verdict[key] for key in COUNTED}
+    empty = dict.fromkeys(verdict) | {"comparisons": []}
+    return empty | counted | {"word": Verdict.WITHHELD.value, "sentence": WITHHELD}
 
 
 class Backtest(WorkspaceRow):
@@ -70,3 +87,19 @@ class Backtest(WorkspaceRow):
 
     def __str__(self) -> str:
         return self.name
+
+    def withhold(self) -> None:
+        """Keep the verdict back until somebody explains the alarm; it is not lost."""
+        if self.withheld or not self.report:
+            return
+        self.withheld = self.report["verdict"]
+        self.report = self.report | {"verdict": kept_back(self.withheld)}
+        self.verdict = Verdict.WITHHELD
+
+    def release(self) -> None:
+        """Show the verdict that an alarm kept back."""
+        if not self.withheld:
+            return
+        self.report = self.report | {"verdict": self.withheld}
+        self.verdict = self.withheld["word"]
+        self.withheld = {}

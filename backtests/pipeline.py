@@ -36,7 +36,7 @@ from markets.candles.frame import Candles, read_candles
 from markets.models import Kind
 from modeling.baselines.rungs import WITH_ACTION
 from modeling.evaluation.table import Table, read_predictions
-from modeling.models import PredictionSet
+from modeling.models import PredictionSet, TrainingRun
 
 PARQUET = "application/vnd.apache.parquet"
 
@@ -187,7 +187,6 @@ def _judged(
         rungs={rung.name: summarize(rung.simulation, benchmark) for rung in rungs},
         failed_rungs=_failed_rungs(row, rungs),
         verdict=verdict,
-        is_withheld=bool(row.run.leak_alarm.get("raised")),
         daily=daily,
         shape=shape,
         ledger=ledger_for(row, daily, shape, instant_of(int(simulation.time[0])).date()),
@@ -211,13 +210,16 @@ def _store(row: Backtest, attempt: RunningAttempt, judged: Judged, report: dict[
         _write_equity(equity, judged)
         _write_trades(trades, judged.band.headline)
         with attempt.fenced():
-            row.report = report
+            row.report, row.withheld = report, {}
             row.equity = _stored(row, equity)
             row.trades = _stored(row, trades)
             _summarise(row, judged, report)
             row.trial = count_trial(row, judged.ledger, judged.daily, judged.shape)
+            # Locked: whoever explains the alarm meanwhile finds this verdict, or we their words.
+            if TrainingRun.objects.select_for_update(no_key=True).get(pk=row.run_id).is_withheld:
+                row.withhold()
             row.save()
-            attempt.succeed(report["verdict"]["sentence"])
+            attempt.succeed(row.report["verdict"]["sentence"])
 
 
 def _summarise(row: Backtest, judged: Judged, report: dict[str, Any]) -> None:

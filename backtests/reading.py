@@ -98,6 +98,8 @@ def report_json(row: Backtest) -> str:
             "predictions_sha256": run.predictions_sha256,
             "data_sha256": run.data_sha256,
             "code_version": run.code_version,
+            "leak_alarm": run.leak_alarm,
+            "alarm_explanation": run.alarm_explanation,
         },
         "spec": row.spec.to_json(),
         "spec_sha256": row.spec_sha256,

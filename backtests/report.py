@@ -16,7 +16,6 @@ from backtests.metrics.measures import DAYS_PER_YEAR
 from backtests.metrics.series import monthly_returns, worst_drawdowns, yearly_returns
 from backtests.metrics.summary import Summary
 from backtests.models import Backtest
-from backtests.models import Verdict as Word
 from backtests.robustness.bootstrap import FEWEST_DAYS, sharpe_interval
 from backtests.robustness.costs import BreakEven, CostRow
 from backtests.robustness.sharpe import (
@@ -37,10 +36,6 @@ BOTH_TOUCHED = {
     "target_first": "The target is taken to have come first, the kinder reading, also in the headline; "
     "the band holds the other.",
 }
-WITHHELD = (
-    "These scores are too good to be taken for skill. The verdict stays withheld. "
-    "Find the leak, then run again."
-)
 
 
 @dataclass(frozen=True)
@@ -54,7 +49,6 @@ class Judged:
     rungs: dict[str, Summary]
     failed_rungs: dict[str, str]
     verdict: Verdict
-    is_withheld: bool
     daily: NDArray[np.float64]
     shape: SharpeShape | None
     ledger: Ledger
@@ -74,7 +68,7 @@ def build_report(row: Backtest, judged: Judged) -> dict[str, Any]:
         "numbers": numbers,
         "reasons": reasons,
         "failed_rungs": judged.failed_rungs,
-        "verdict": _verdict(judged),
+        "verdict": judged.verdict.to_json(),
         "badges": _badges(row, judged, numbers),
         "assumptions": _assumptions(row, judged),
     }
@@ -178,23 +172,13 @@ def _final_range(band: Band) -> list[float] | None:
     return [float(band.lowest[-1]), float(band.highest[-1])]
 
 
-def _verdict(judged: Judged) -> dict[str, Any]:
-    """The verdict; under a leak alarm nothing of it but what was counted."""
-    found = judged.verdict.to_json()
-    if judged.is_withheld:
-        counted = dict.fromkeys(found) | {"comparisons": []}
-        counted |= {key: found[key] for key in ("rungs", "days", "closed_trades", "draws")}
-        return counted | {"word": Word.WITHHELD, "sentence": WITHHELD}
-    return found
-
-
 def _badges(row: Backtest, judged: Judged, numbers: dict[str, Any]) -> list[dict[str, str]]:
     badges = []
 
     def add(code: str, label: str) -> None:
         badges.append({"code": code, "label": label})
 
-    if judged.is_withheld:
+    if row.run.leak_alarm.get("raised"):
         add("leak_alarm", "Leak alarm")
     if row.version.is_synthetic:
         add("synthetic", "Synthetic data")

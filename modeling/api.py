@@ -89,19 +89,22 @@ class RunSerializer(serializers.ModelSerializer[TrainingRun]):
         )
 
     def get_verdict(self, run: TrainingRun) -> dict[str, Any] | None:
-        """Head verdicts; null while a leak alarm withholds them."""
-        return None if run.leak_alarm.get("raised") else run.verdict
+        """Head verdicts; null while a leak alarm that nobody explained withholds them."""
+        return None if run.is_withheld else run.verdict
 
     def get_predictions(self, run: TrainingRun) -> int | None:
         sets = run.prediction_sets.all()
-        return next((row.pk for row in sets if row.rung == PredictionSet.MODEL), None)
+        return next(
+            (row.pk for row in sets if row.rung == PredictionSet.MODEL and not row.is_holdout), None
+        )
 
     def get_backtest(self, run: TrainingRun) -> int | None:
         return next((row.pk for row in run.backtests.all() if row.is_own), None)
 
 
 LISTED = TrainingRun.objects.select_related("job").prefetch_related(
-    Prefetch("prediction_sets", PredictionSet.objects.only("run", "rung")), "backtests"
+    Prefetch("prediction_sets", PredictionSet.objects.only("run", "rung", "is_holdout")),
+    "backtests",
 )
 
 
@@ -120,6 +123,8 @@ class RunDetailSerializer(RunSerializer):
             "baselines",
             "causality",
             "leak_alarm",
+            "alarm_explanation",
+            "alarm_explained_at",
             "notices",
             "data_sha256",
             "code_version",

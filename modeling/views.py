@@ -56,8 +56,11 @@ def run_detail(request: HttpRequest, pk: int) -> HttpResponse:
     return run_page(request, fetched(request, pk))
 
 
-def run_page(request: HttpRequest, run: TrainingRun) -> HttpResponse:
-    sets, folds = run.prediction_sets.all(), list(run.folds.all())
+def run_page(
+    request: HttpRequest, run: TrainingRun, *, status: int = 200, **extra: object
+) -> HttpResponse:
+    """The page of a run; `extra` is what a refused form brings back."""
+    sets, folds = run.prediction_sets.filter(is_holdout=False), list(run.folds.all())
     context = {
         **run_context(run),
         "charts": [(kind, title) for kind, (title, _, _) in CURVES.items()],
@@ -74,8 +77,10 @@ def run_page(request: HttpRequest, run: TrainingRun) -> HttpResponse:
         "lines": log_lines(run.job, request),
         "level": request.GET.get("level", ""),
         "search": request.GET.get("q", ""),
+        "explanation": run.alarm_explanation,
+        **extra,
     }
-    return render(request, "modeling/run_detail.html", context)
+    return render(request, "modeling/run_detail.html", context, status=status)
 
 
 @require_safe
@@ -125,7 +130,7 @@ def run_resume(request: HttpRequest, pk: int) -> HttpResponse:
 @require_safe
 def predictions(request: HttpRequest, pk: int) -> HttpResponse:
     run = fetched(request, pk)
-    row = run.prediction_sets.filter(rung=PredictionSet.MODEL).first()
+    row = run.prediction_sets.filter(rung=PredictionSet.MODEL, is_holdout=False).first()
     context = {"run": run, "row": row, "scores": score_table(run.metrics), "folds": run.folds.all()}
     return render(request, "modeling/predictions.html", context)
 
@@ -134,7 +139,8 @@ def predictions(request: HttpRequest, pk: int) -> HttpResponse:
 @conditional_page
 def predictions_chart(request: HttpRequest, pk: int) -> HttpResponse:
     run = fetched(request, pk)
-    row = get_object_or_404(run.prediction_sets.select_related("file"), rung=PredictionSet.MODEL)
+    sets = run.prediction_sets.select_related("file").filter(is_holdout=False)
+    row = get_object_or_404(sets, rung=PredictionSet.MODEL)
     row.run = run
     try:
         figure = prediction_figure(row, CandleRange.parse(request.GET))
@@ -161,7 +167,7 @@ def predictions_file(request: HttpRequest, pk: int, set_pk: int) -> FileResponse
 def visible_runs(request: HttpRequest) -> QuerySet[TrainingRun]:
     rows: QuerySet[TrainingRun] = TrainingRun.objects.visible_to(request.user)
     versions = DatasetVersion.objects.select_related("dataset__instrument")
-    return rows.select_related("job", "experiment").prefetch_related(
+    return rows.select_related("job", "experiment", "alarm_explained_by").prefetch_related(
         Prefetch("experiment__versions", versions)
     )
 

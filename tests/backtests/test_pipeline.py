@@ -66,7 +66,7 @@ def test_a_leak_alarm_withholds_every_comparison(client, run):
     assert row.job.message == verdict["sentence"]
     detail, listed = pages(client, row)
     assert "Verdict withheld" in detail
-    assert "The verdict stays withheld. Find the leak, then run again." in detail
+    assert "The verdict stays withheld. Find the leak and run again" in detail
     assert "Withheld" in listed
     api = bearer(row.workspace.memberships.get().user)
     shown = [api.get("/api/backtests/").content, api.get(f"/api/backtests/{row.pk}/").content]

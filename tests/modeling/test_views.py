@@ -147,7 +147,7 @@ def test_a_leak_alarm_stands_on_the_page(client, run):
     page = client.get(f"/runs/{run.pk}/").content.decode()
     assert "Leak alarm." in page
     assert "Accuracy 0.71 over all folds." in page
-    assert "The verdict stays withheld. Find the leak, then run again." in page
+    assert "The verdict stays withheld. Find the leak and run again" in page
     assert "Verdicts of the heads" not in page
     assert "Not better than logistic" not in page
 
