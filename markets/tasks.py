@@ -4,7 +4,7 @@ from jobs.attempts import RunningAttempt
 from jobs.decorators import job_task
 from jobs.models import Job
 from jobs.statuses import JobKind, Queue
-from markets.models import Import
+from markets.models import FeatureReport, Import
 
 
 @job_task(kind=JobKind.DETECT, queue=Queue.DATA, extra_memory_gib=4)
@@ -27,3 +27,11 @@ def run_resampling(job: Job, attempt: RunningAttempt) -> None:
 
     row = Import.objects.select_related("parent__dataset", "parent__file").get(job=job)
     resample_version(row, attempt)
+
+
+@job_task(kind=JobKind.FEATURES, queue=Queue.DATA, extra_memory_gib=4)
+def run_features(job: Job, attempt: RunningAttempt) -> None:
+    from markets.pipeline.features import report_features
+
+    rows = FeatureReport.objects.select_related("version__dataset", "version__file")
+    report_features(rows.get(job=job), attempt)

@@ -21,7 +21,7 @@ def resample_version(row: Import, attempt: RunningAttempt) -> None:
     if base is None:
         raise JobFailed("version_deleted", "The candles to resample were deleted. Choose others.")
     attempt.progress(0.1, "Reading the candles")
-    candles = _sealed(base)
+    candles = sealed_candles(base)
     factor = TIMEFRAME_MINUTES[row.spec.timeframe] // candles.timeframe_minutes
     coarse = resample_candles(candles, factor)
     if not len(coarse):
@@ -72,7 +72,8 @@ def resampling_report(base: DatasetVersion, candles: Candles, coarse: Candles) -
     }
 
 
-def _sealed(version: DatasetVersion) -> Candles:
+def sealed_candles(version: DatasetVersion) -> Candles:
+    """The candles of a version. Raises JobFailed when its file is not what was sealed."""
     try:
         path = verified_path(version.file)
     except FileChanged as error:
