@@ -47,7 +47,6 @@ def finish_fold(
     task: FoldTask,
     *,
     seed: int,
-    threads: int = 1,
     between: Callable[[str], None] = lambda doing: None,
 ) -> FoldResult:
     """Calibrate on the calibration slice, predict every window of the test block, climb the ladder of
@@ -73,9 +72,9 @@ def finish_fold(
     cost_bps = spec.target.cost_bps
     pays = trade_pays(seen.action, fold.labels.realised_return[calibration], cost_bps)
     calibrator = fit_calibrator(seen.confidence_raw, pays)
-    known = _known(windows, fold, predicted, seed)
-    ours = known | _model_columns(ahead, calibrator.apply(ahead.confidence_raw))
-    case = LadderCase(spec, windows, fold, task, float(pays.mean()), seed, threads)
+    known = known_columns(windows, fold, predicted, seed)
+    ours = known | model_columns(ahead, calibrator.apply(ahead.confidence_raw))
+    case = LadderCase(spec, windows, fold, task, float(pays.mean()), seed)
     ladder = climb(
         case,
         budget_s=budget_of(fitted.seconds, len(windows.folds)),
@@ -112,7 +111,7 @@ def _thresholds(ladder: Ladder) -> dict[str, float]:
     }
 
 
-def _known(windows: Windows, fold: FoldWindows, bars: Bars, seed: int) -> Table:
+def known_columns(windows: Windows, fold: FoldWindows, bars: Bars, seed: int) -> Table:
     """Times and realised values of the predicted bars; NaN and −1 where not yet known."""
     labels = fold.labels
     return {
@@ -127,7 +126,7 @@ def _known(windows: Windows, fold: FoldWindows, bars: Bars, seed: int) -> Table:
     }
 
 
-def _model_columns(outputs: HeadOutputs, confidence: NDArray[np.float64]) -> Table:
+def model_columns(outputs: HeadOutputs, confidence: NDArray[np.float64]) -> Table:
     return {
         "action": outputs.action,
         **{f"regime_{k}": outputs.market_regime[:, k] for k in range(4)},

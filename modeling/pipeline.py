@@ -96,8 +96,8 @@ def _candles_of(run: TrainingRun, version: DatasetVersion) -> Candles:
         raise failed(ExitKind.DATA_CHANGED, version=version.number)
     data = run.experiment.model_spec.data
     first, last = data.within(version.first_at, version.last_at + version.bar)
-    until = min(_ns(last), _ns(run.experiment.holdout_at))
-    start, stop = np.searchsorted(candles.time, (_ns(first), until - candles.bar_ns + 1))
+    until = min(nanoseconds(last), nanoseconds(run.experiment.holdout_at))
+    start, stop = np.searchsorted(candles.time, (nanoseconds(first), until - candles.bar_ns + 1))
     return candles.slice(int(start), int(stop))
 
 
@@ -113,7 +113,7 @@ def _windows_of(run: TrainingRun, attempt: RunningAttempt, candles: Candles) -> 
         attempt.write(lambda: _store_certificate(run, certificate))
     _refuse_failed(run.causality)
     try:
-        return make_windows(candles, table, spec, holdout_at=_ns(run.experiment.holdout_at))
+        return make_windows(candles, table, spec, holdout_at=nanoseconds(run.experiment.holdout_at))
     except NotEnoughHistory as error:
         raise JobFailed("not_enough_history", str(error)) from error
     except ContextTooShort as error:
@@ -215,10 +215,7 @@ def _train_fold(
         attempt.raise_if_stopping()
         attempt.progress(share, f"{stage.title}: {doing}")
 
-    threads = torch.get_num_threads()
-    result = finish_fold(
-        spec, windows, fold, fitted, task, seed=run.seed, threads=threads, between=between
-    )
+    result = finish_fold(spec, windows, fold, fitted, task, seed=run.seed, between=between)
     _log_ladder(attempt, stage, result.ladder)
     _store_fold(run, attempt, fold, fitted, result)
 
@@ -244,7 +241,7 @@ def _task(spec: ModelSpec, windows: Windows, fold: FoldWindows, device: torch.de
     cut = fold.fold
     return FoldTask(
         number=cut.number,
-        resident=_resident(spec, windows, fold, device),
+        resident=resident_windows(spec, windows, fold, device),
         labels=fold.labels,
         scale=fold.scale,
         fit_bars=windows.bars(cut.fit)[:: spec.windows.stride],
@@ -253,7 +250,7 @@ def _task(spec: ModelSpec, windows: Windows, fold: FoldWindows, device: torch.de
     )
 
 
-def _resident(
+def resident_windows(
     spec: ModelSpec, windows: Windows, fold: FoldWindows, device: torch.device
 ) -> ResidentWindows:
     volatility = window_log_volatility(windows.returns, spec.windows.context_bars)
@@ -297,9 +294,9 @@ def _store_fold(
                 "threshold": result.thresholds[MODEL],
                 "state": result.state | {"thresholds": result.thresholds},
                 "metrics": result.metrics,
-                "weights": _stored(run, weights, "application/octet-stream"),
+                "weights": store_in_run(run, weights, "application/octet-stream"),
                 "weights_sha256": weights_sha256,
-                "predictions": _stored(run, tables, PARQUET),
+                "predictions": store_in_run(run, tables),
                 "finished_at": Now(),
             }
             Fold.objects.update_or_create(run=run, number=fold.fold.number, defaults=values)
@@ -386,11 +383,11 @@ def _store_predictions(
         rung=rung,
         defaults={
             "workspace_id": run.workspace_id,
-            "file": _stored(run, path, PARQUET),
+            "file": store_in_run(run, path),
             "sha256": predictions_sha256(table),
             "rows": len(table["open_at"]),
-            "first_at": _instant(int(table["open_at"][0])),
-            "last_at": _instant(int(table["open_at"][-1])),
+            "first_at": instant(int(table["open_at"][0])),
+            "last_at": instant(int(table["open_at"][-1])),
             "folds": [
                 {"fold": fold.number, "threshold": fold.state["thresholds"].get(rung)}
                 for fold in folds
@@ -467,7 +464,8 @@ def _provenance(run: TrainingRun) -> Provenance:
     )
 
 
-def _stored(run: TrainingRun, path: Path, media_type: str) -> StoredFile:
+def store_in_run(run: TrainingRun, path: Path, media_type: str = PARQUET) -> StoredFile:
+    """A file that belongs to the workspace of the run."""
     return store_file(path, workspace_id=run.workspace_id, name=path.name, media_type=media_type)
 
 
@@ -494,9 +492,9 @@ def _out_of_memory(error: OutOfMemory, observer: RunObserver) -> JobFailed:
     )
 
 
-def _ns(instant: datetime) -> int:
+def nanoseconds(instant: datetime) -> int:
     return round(instant.timestamp() * 1e6) * 1000
 
 
-def _instant(time_ns: int) -> datetime:
+def instant(time_ns: int) -> datetime:
     return datetime.fromtimestamp(time_ns / 1e9, timezone.utc)

@@ -10,7 +10,16 @@ import sys
 
 
 def main(attempt):  # type: ignore[no-untyped-def]  # typed imports would load Django too early
-    from modeling.models import TrainingRun
+    from modeling.models import HoldoutOpening, TrainingRun
+
+    openings = HoldoutOpening.objects.select_related("experiment", "run__experiment")
+    opening = attempt.write(lambda: openings.filter(job_id=attempt.job_id).first())
+    if opening is not None:
+        from modeling.holdout import score_holdout
+
+        score_holdout(opening, attempt)
+        return
+
     from modeling.pipeline import train
 
     rows = TrainingRun.objects.select_related("experiment", "workspace").prefetch_related(
