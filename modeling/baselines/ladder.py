@@ -50,7 +50,7 @@ class LadderCase:
     """What the rungs of one fold are made from, the same as for its network.
 
     `task` is what the network was fitted on; `base_rate` the share of its calibration trades that
-    paid. `threads` is a bound; equal numbers give equal bits.
+    paid.
     """
 
     spec: ModelSpec
@@ -59,7 +59,6 @@ class LadderCase:
     task: FoldTask
     base_rate: float
     seed: int
-    threads: int
 
     @property
     def tested(self) -> Ints:
@@ -185,7 +184,6 @@ def _gradient_boosting(case: LadderCase, between: Between) -> RungFold:
         case.features(case.tested),
         cost_bps=case.spec.target.cost_bps,
         seed=derived_seed(GRADIENT_BOOSTING, case.seed, cut.number),
-        threads=case.threads,
         between=between,
     )
 

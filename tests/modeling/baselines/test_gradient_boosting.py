@@ -27,7 +27,7 @@ def market(rows, seed):
 
 
 def fitted(rows=4000, **changes):
-    options = {"cost_bps": 10, "seed": 7, "threads": 1} | changes
+    options = {"cost_bps": 10, "seed": 7} | changes
     return fit_gradient_boosting(market(rows, 1), market(1500, 2), **options)
 
 
@@ -57,10 +57,9 @@ def test_probabilities_sum_to_one_and_actions_stay_inside_their_range():
     assert np.abs(found.action).max() <= 1
 
 
-@pytest.mark.parametrize("threads", [1, 2])
-def test_the_same_seed_gives_the_same_bits_and_another_seed_others(threads):
+def test_the_same_seed_gives_the_same_bits_and_another_seed_others():
     features = market(300, 3)[0]
-    assert same(fitted(threads=threads), fitted(threads=threads), features)
+    assert same(fitted(), fitted(), features)
     assert not same(fitted(), fitted(seed=8), features)
 
 

@@ -40,7 +40,7 @@ HEADS = {
 }
 
 
-def case_on(candles, *, threads=1):
+def case_on(candles):
     table = compute_features(candles, SPEC.features.names(), (1, 3))
     windows = make_windows(candles, table, SPEC, holdout_at=int(candles.close_time[-1]))
     fold = prepare_fold(windows, windows.folds[0], SPEC)
@@ -61,7 +61,7 @@ def case_on(candles, *, threads=1):
         fit_bars=windows.bars(cut.fit),
         validation_bars=windows.bars(cut.validation),
     )
-    return LadderCase(SPEC, windows, fold, task, base_rate=0.3, seed=5, threads=threads)
+    return LadderCase(SPEC, windows, fold, task, base_rate=0.3, seed=5)
 
 
 @pytest.fixture(scope="module")
