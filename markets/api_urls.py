@@ -1,6 +1,6 @@
 from django.urls import path
 
-from markets.api import dataset_changes, datasets, imports
+from markets.api import dataset_changes, datasets, downloads, imports
 
 app_name = "markets_api"
 urlpatterns = [
@@ -45,4 +45,7 @@ urlpatterns = [
     path("imports/<int:pk>/confirm/", imports.ImportConfirm.as_view(), name="import_confirm"),
     path("imports/<int:pk>/preview/", imports.ImportPreview.as_view(), name="import_preview"),
     path("imports/<int:pk>/", imports.ImportDetail.as_view(), name="import_detail"),
+    path("imports/<int:pk>/resume/", downloads.DownloadResume.as_view(), name="import_resume"),
+    path("downloads/", downloads.DownloadCreate.as_view(), name="download_list"),
+    path("datasets/<int:pk>/newer/", downloads.DatasetNewer.as_view(), name="dataset_newer"),
 ]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from pathlib import Path
 
 from django.conf import settings
 from django.db import models
@@ -204,7 +205,7 @@ class Import(WorkspaceRow):
     preview = models.JSONField(null=True)
     # What is asked of the exchange.
     download = SpecColumn(DownloadSpec, null=True)
-    # The version whose candles are resampled.
+    # The version whose candles are resampled, or continued with newer bars.
     parent = models.ForeignKey(
         DatasetVersion, null=True, on_delete=models.SET_NULL, related_name="resamplings"
     )
@@ -223,6 +224,11 @@ class Import(WorkspaceRow):
         return self.sent_name
 
     @property
+    def parts_folder(self) -> Path:
+        """Where the pages of a download lie until it is sealed, on the machine that fetched them."""
+        return downloads_folder() / str(self.pk)
+
+    @property
     def awaits_confirmation(self) -> bool:
         """The upload is still there and nothing works on it: it can be imported, or tried again."""
         return self.upload_id is not None and self.version_id is None and self.job.is_terminal
@@ -239,3 +245,8 @@ class Import(WorkspaceRow):
         """The job that a request with this Idempotency-Key started; without one, the newest."""
         earlier = self.earlier_jobs.filter(idempotency_key=key).first() if key else None
         return earlier or self.job
+
+
+def downloads_folder() -> Path:
+    """The pages of all downloads that are under way, a folder for each import."""
+    return settings.STATE / "downloads"  # type: ignore[no-any-return]  # settings are not typed

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import zoneinfo
+from datetime import datetime, timezone
 from typing import Literal, Self
 
 from pydantic import field_validator, model_validator
@@ -35,6 +36,7 @@ VENUES: dict[str, str] = {
     "kucoin": "KuCoin",
     "bitstamp": "Bitstamp",
 }
+FIRST_BAR_AT = datetime(2009, 1, 3, tzinfo=timezone.utc)  # the day of the first Bitcoin block
 SYMBOL_PATTERN = re.compile(r"^[A-Z0-9]{2,20}([/_-][A-Z0-9]{2,10})?(:[A-Z0-9]{2,10})?$")
 
 FixedTimeframe = Literal["1m", "3m", "5m", "15m", "30m", "1h", "2h", "4h", "6h", "8h", "12h", "1d"]
@@ -171,3 +173,11 @@ class DownloadSpec(Spec):
     @classmethod
     def _symbol_is_well_formed(cls, value: str) -> str:
         return _symbol(value)
+
+    @model_validator(mode="after")
+    def _span_is_forward(self) -> Self:
+        if self.from_at < FIRST_BAR_AT:
+            raise InvalidSpec({"from_at": f"expected {FIRST_BAR_AT:%Y-%m-%d} or later"})
+        if self.to_at is not None and self.to_at <= self.from_at:
+            raise InvalidSpec({"to_at": f"expected later than {self.from_at:%Y-%m-%d %H:%M} UTC"})
+        return self

@@ -21,6 +21,14 @@ def run_import(job: Job, attempt: RunningAttempt) -> None:
     import_candles(Import.objects.select_related("upload").get(job=job), attempt)
 
 
+@job_task(kind=JobKind.DOWNLOAD, queue=Queue.DATA, extra_memory_gib=4)
+def run_download(job: Job, attempt: RunningAttempt) -> None:
+    from markets.pipeline.downloads import download_candles
+
+    row = Import.objects.select_related("parent__dataset", "parent__file").get(job=job)
+    download_candles(row, attempt)
+
+
 @job_task(kind=JobKind.RESAMPLE, queue=Queue.DATA, extra_memory_gib=4)
 def run_resampling(job: Job, attempt: RunningAttempt) -> None:
     from markets.pipeline.resampling import resample_version

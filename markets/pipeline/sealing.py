@@ -11,7 +11,7 @@ from artifacts.store import FileChanged, store_file, verified_path
 from markets.candles.difference import diff_candles
 from markets.candles.frame import Candles, candles_sha256, read_candles
 from markets.candles.quality import findings
-from markets.models import Dataset, DatasetVersion, Import, Instrument
+from markets.models import Dataset, DatasetVersion, Import, Instrument, Source
 
 
 def _stored(path: Path, row: Import) -> StoredFile:
@@ -57,7 +57,7 @@ def seal_version(
         notices=report["notices"],
         report=report,
         difference=difference,
-        parent=row.parent,
+        parent=row.parent if row.source == Source.RESAMPLED else None,
         findings=[finding.to_json() for finding in findings(report)],
     )
     Dataset.objects.filter(pk=dataset.pk).update(latest=version)

@@ -10,6 +10,8 @@ ROOT = Path(__file__).resolve().parents[2]
 STATE = environment.state_folder()
 PRODUCTION = environment.flag("OUTSAMPLE_PRODUCTION")
 TEST_HOOKS = environment.flag("OUTSAMPLE_TEST_HOOKS")
+# A fake exchange in the place of every venue, for tests only.
+EXCHANGE_TEST_URL = environment.text("OUTSAMPLE_TEST_EXCHANGE") if TEST_HOOKS else ""
 DEBUG = False
 
 # On one machine the key lies in the state folder (written by `up`); production names it.
