@@ -254,6 +254,7 @@ class BacktestSerializer(serializers.ModelSerializer[Backtest]):
             "message",
             "job",
             "is_own",
+            "is_holdout",
             "verdict",
             "net_return",
             "benchmark_return",
@@ -329,6 +330,9 @@ class BacktestList(VisibleList, generics.ListAPIView):  # type: ignore[type-arg]
         source = sets.filter(pk=data["source"]["predictions"]).first()
         if source is None:
             raise Problem.of_field("source.predictions", "not found")
+        if source.is_holdout:
+            text = "A hold-out is scored once, by the backtest of its opening."
+            raise Problem("holdout_set", text, status_code=409)
         if source.run.job.status != JobStatus.SUCCEEDED:
             raise Problem(
                 "run_not_finished", f"The run is {source.run.job.status}.", status_code=409

@@ -1,6 +1,6 @@
 from django.urls import path
 
-from backtests import alarm_api, api, trial_api
+from backtests import alarm_api, api, holdout_api, trial_api
 
 app_name = "backtests_api"
 urlpatterns = [
@@ -8,6 +8,7 @@ urlpatterns = [
     path("experiments/estimate/", api.ExperimentEstimate.as_view(), name="experiment_estimate"),
     path("experiments/<int:pk>/", api.ExperimentDetail.as_view(), name="experiment_detail"),
     path("experiments/<int:pk>/runs/", api.ExperimentRuns.as_view(), name="experiment_runs"),
+    path("experiments/<int:pk>/holdout/", holdout_api.ExperimentHoldout.as_view(), name="holdout"),
     path("runs/<int:pk>/explanation/", alarm_api.AlarmExplain.as_view(), name="alarm_explain"),
     path("trials/", trial_api.TrialList.as_view(), name="trial_list"),
     path("trials/summary/", trial_api.TrialSummary.as_view(), name="trial_summary"),

@@ -25,10 +25,12 @@ from backtests.presets import preset as preset_named
 from backtests.services import create_experiment_once, estimate, launch_experiment
 from backtests.specs import ExperimentSpec
 from jobs.errors import InvalidIdempotencyKey, JobConflict, QueueFull
+from jobs.statuses import JobStatus
 from jobs.views import refused_for_now
 from markets.models import DatasetVersion
 from modeling.models import Experiment, TrainingRun, Trial
 from modeling.network.size import network_size
+from modeling.openings import openings_seen
 from modeling.presets import PRESETS, PURPOSE
 from specs.declaration import InvalidSpec
 from specs.forms import changed_fields, declared_fields
@@ -132,10 +134,12 @@ def experiment_detail(request: HttpRequest, pk: int) -> HttpResponse:
     return experiment_page(request, fetched(request, pk))
 
 
-def experiment_page(request: HttpRequest, experiment: Experiment) -> HttpResponse:
-    runs = (
-        experiment.runs.select_related("job").prefetch_related("backtests").order_by("seed", "-pk")
-    )
+def experiment_page(
+    request: HttpRequest, experiment: Experiment, *, status: int = 200, **extra: object
+) -> HttpResponse:
+    """The page of an experiment; `extra` is what a refused form brings back."""
+    own = Prefetch("backtests", Backtest.objects.filter(is_own=True))
+    runs = experiment.runs.select_related("job").prefetch_related(own).order_by("seed", "-pk")
     spec = spec_of(experiment)
     context = {
         "experiment": experiment,
@@ -146,8 +150,25 @@ def experiment_page(request: HttpRequest, experiment: Experiment) -> HttpRespons
         "trials": Trial.objects.filter(workspace=experiment.workspace).count(),
         "parameters": parameters_of(experiment),
         "key": new_key(),
+        **holdout_context(experiment),
+        **extra,
     }
-    return render(request, "backtests/experiment_detail.html", context)
+    return render(request, "backtests/experiment_detail.html", context, status=status)
+
+
+def holdout_context(experiment: Experiment) -> dict[str, Any]:
+    """The openings of the sealed hold-out, and the runs that may open it still."""
+    of_holdout = Prefetch("run__backtests", Backtest.objects.filter(is_holdout=True))
+    openings = experiment.openings.select_related("job", "run", "created_by")
+    openable = experiment.runs.filter(job__status=JobStatus.SUCCEEDED, opening=None)
+    seen = openings_seen(experiment)
+    return {
+        "openings": openings.prefetch_related(of_holdout),
+        "openable": openable.order_by("seed", "-pk"),
+        "openings_seen": seen,
+        "openings_elsewhere": seen - experiment.holdout_openings,
+        "is_sealed": experiment.holdout_until > experiment.holdout_at,
+    }
 
 
 @require_POST

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from artifacts.models import StoredFile
 from artifacts.store import FileChanged, scratch_folder, store_file, verified_path
+from backtests.badges import holdout_badge, renew_badge
 from backtests.engine.band import Band, simulate_band
 from backtests.engine.ledger import Simulation
 from backtests.engine.policy import targets_from_predictions
@@ -37,6 +38,7 @@ from markets.models import Kind
 from modeling.baselines.rungs import WITH_ACTION
 from modeling.evaluation.table import Table, read_predictions
 from modeling.models import PredictionSet, TrainingRun
+from modeling.openings import lock_holdouts
 
 PARQUET = "application/vnd.apache.parquet"
 
@@ -53,7 +55,8 @@ class Rung:
 def run_backtest(row: Backtest, attempt: RunningAttempt) -> None:
     """Simulate the model, every rung with an action and every rule; judge and store them."""
     attempt.progress(0.05, "Reading the predictions")
-    sets = {found.rung: found for found in row.run.prediction_sets.select_related("file")}
+    stored = row.run.prediction_sets.filter(is_holdout=row.is_holdout).select_related("file")
+    sets = {found.rung: found for found in stored}
     if PredictionSet.MODEL not in sets:
         raise JobFailed(
             "no_predictions", "The run has no predictions. Let it finish, then start again."
@@ -85,11 +88,11 @@ def _path(stored: StoredFile, row: Backtest) -> Path:
 
 
 def _history(row: Backtest, table: Table) -> Candles:
-    """All candles up to the last predicted bar; nothing behind the sealed hold-out."""
+    """All candles up to the last predicted bar; nothing behind a hold-out that is not opened."""
     candles = read_candles(_path(row.version.file, row), row.version.dataset.timeframe_minutes)
     stop = int(np.searchsorted(candles.time, table["open_at"][-1], side="right"))
     holdout_at = round(row.run.experiment.holdout_at.timestamp() * 1e6) * 1000
-    if candles.close_time[stop - 1] > holdout_at:
+    if candles.close_time[stop - 1] > holdout_at and not row.is_holdout:
         raise JobFailed("sealed", "The predictions reach into the sealed hold-out. Open it first.")
     return candles.slice(0, stop)
 
@@ -215,6 +218,8 @@ def _store(row: Backtest, attempt: RunningAttempt, judged: Judged, report: dict[
             row.trades = _stored(row, trades)
             _summarise(row, judged, report)
             row.trial = count_trial(row, judged.ledger, judged.daily, judged.shape)
+            lock_holdouts(row.workspace_id)
+            renew_badge(row, holdout_badge(row.run.experiment))
             # Locked: whoever explains the alarm meanwhile finds this verdict, or we their words.
             if TrainingRun.objects.select_for_update(no_key=True).get(pk=row.run_id).is_withheld:
                 row.withhold()

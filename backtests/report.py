@@ -198,11 +198,8 @@ def _badges(row: Backtest, judged: Judged, numbers: dict[str, Any]) -> list[dict
     causality = row.run.causality
     passed = "passed" if causality.get("passed") else "failed" if causality else "not run"
     add(f"causality_{passed.replace(' ', '_')}", f"Causality {passed}")
-    openings = row.run.experiment.holdout_openings
-    if openings:
-        add("holdout_opened", f"Hold-out opened {openings} times")
-    else:
-        add("holdout_sealed", "Hold-out sealed")
+    if row.is_holdout:
+        add("holdout", "Scored on the hold-out")
     return badges
 
 

@@ -1,6 +1,6 @@
 from django.urls import path
 
-from backtests import alarm_views, experiment_views, trial_views, views
+from backtests import alarm_views, experiment_views, holdout_views, trial_views, views
 
 app_name = "backtests"
 urlpatterns = [
@@ -11,6 +11,7 @@ urlpatterns = [
     path(
         "experiments/<int:pk>/launch/", experiment_views.experiment_launch, name="experiment_launch"
     ),
+    path("experiments/<int:pk>/holdout/", holdout_views.holdout_open, name="holdout_open"),
     path("runs/<int:pk>/explanation/", alarm_views.alarm_explain, name="alarm_explain"),
     path("trials/", trial_views.trial_list, name="trial_list"),
     path("backtests/", views.backtest_list, name="backtest_list"),

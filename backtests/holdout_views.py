@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect
+from django.views.decorators.http import require_POST
+
+from accounts import audit
+from accounts.editing import require_editor_of, user_of
+from backtests.experiment_views import experiment_page, fetched
+from backtests.openings import HoldoutRefused, open_and_backtest
+from modeling.models import TrainingRun
+
+
+@require_POST
+def holdout_open(request: HttpRequest, pk: int) -> HttpResponse:
+    """Open the sealed hold-out with one run, after its name was typed."""
+    experiment = fetched(request, pk)
+    require_editor_of(experiment, request)
+    name, chosen = request.POST.get("name", "").strip(), request.POST.get("run", "")
+    if not chosen.isascii() or not chosen.isdigit() or len(chosen) > 18:
+        return experiment_page(
+            request, experiment, status=400, holdout_problem="Choose a run that has succeeded."
+        )
+    rows = TrainingRun.objects.filter(experiment=experiment).select_related("experiment", "job")
+    run = get_object_or_404(rows, pk=int(chosen))
+    try:
+        opening, is_new = open_and_backtest(run, user=user_of(request), name=name)
+    except HoldoutRefused as error:
+        status = 400 if error.code == "wrong_name" else 409
+        return experiment_page(
+            request, fetched(request, pk), status=status, holdout_problem=str(error), typed=name
+        )
+    if is_new:
+        audit.record(
+            "open_holdout",
+            workspace=experiment.workspace,
+            user=user_of(request),
+            subject=experiment.name,
+            request=request,
+            experiment=experiment.pk,
+            run=run.pk,
+            openings_before=opening.openings_before,
+        )
+    messages.success(request, "The hold-out is opened and counted; the run is being scored on it.")
+    return redirect("backtests:experiment_detail", experiment.pk)

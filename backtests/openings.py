@@ -1,0 +1,69 @@
+"""An opened hold-out as the pages know it: the opening, its own backtest, and what reports say of it."""
+
+from __future__ import annotations
+
+from django.db import transaction
+
+from accounts.models import User
+from backtests.badges import holdout_badge, renew_badge
+from backtests.models import Backtest
+from backtests.services import NAME_MAX
+from backtests.specs import BacktestSpec, SpanSpec
+from jobs.services import enqueue
+from jobs.statuses import JobKind, Queue
+from modeling.models import Experiment, HoldoutOpening, TrainingRun
+from modeling.openings import HoldoutRefused, experiments_that_share, open_holdout
+
+
+@transaction.atomic
+def open_and_backtest(
+    run: TrainingRun, *, user: User, name: str, idempotency_key: str = ""
+) -> tuple[HoldoutOpening, bool]:
+    """Open the hold-out with one run and queue its backtest over that span behind the scoring.
+
+    `name` must be the name of the experiment, typed. True when this is a new, counted opening.
+    Raises HoldoutRefused, and JobConflict when the key belongs to other work.
+    """
+    if name != run.experiment.name:
+        raise HoldoutRefused(
+            "wrong_name", f"Expected the name of the experiment, {run.experiment.name}."
+        )
+    opening, is_new = open_holdout(run, user=user, idempotency_key=idempotency_key)
+    if is_new:
+        _queue_backtest(opening, user)
+        for experiment in experiments_that_share(opening):
+            _tell_reports(experiment)
+    return opening, is_new
+
+
+def _tell_reports(experiment: Experiment) -> None:
+    badge = holdout_badge(experiment)
+    reports = Backtest.objects.filter(run__experiment=experiment).exclude(report={})
+    for row in reports:
+        renew_badge(row, badge)
+        row.save(update_fields=["badges", "report"])
+
+
+def _queue_backtest(opening: HoldoutOpening, user: User) -> None:
+    experiment, run = opening.experiment, opening.run
+    spec = BacktestSpec.parse(experiment.backtest_spec)
+    ending = f", seed {run.seed}, hold-out"
+    job = enqueue(
+        workspace=opening.workspace,
+        created_by=user,
+        kind=JobKind.BACKTEST,
+        queue=Queue.BACKTESTS,
+        after=opening.job,
+    )
+    Backtest.objects.create(
+        workspace=opening.workspace,
+        created_by=user,
+        name=f"{experiment.name[: NAME_MAX - len(ending)]}{ending}",
+        run=run,
+        version=experiment.version,
+        is_holdout=True,
+        # A span of the walk-forward part would leave nothing of the hold-out.
+        spec=spec.model_copy(update={"span": SpanSpec()}),
+        spec_sha256=experiment.spec_sha256,
+        job=job,
+    )
