@@ -36,6 +36,7 @@ from markets.reading import CANDLES_MAX
 from modeling.api import RunSerializer
 from modeling.models import Experiment, PredictionSet, TrainingRun
 from modeling.presets import PRESETS
+from modeling.services import archive_experiment, unarchive_experiment
 from specs.serializers import SpecPartField, SpecSerializerField
 
 NOTES_MAX = 10_000
@@ -81,6 +82,7 @@ class ExperimentSerializer(serializers.ModelSerializer[Experiment]):
             "holdout_openings",
             "notes",
             "runs",
+            "archived_at",
             "created_at",
         )
 
@@ -148,6 +150,14 @@ class ExperimentList(VisibleList, generics.ListAPIView):  # type: ignore[type-ar
 
     rows = LISTED
     serializer_class = ExperimentSerializer
+    parameters = VisibleList.parameters | {"archived"}
+
+    def get_queryset(self) -> Any:
+        """Without the archived ones, or only those."""
+        wanted = self.request.query_params.get("archived", "false")
+        if wanted not in ("true", "false"):
+            raise Problem.of_field("archived", f"found {wanted[:20]!r}; expected true or false")
+        return super().get_queryset().filter(archived_at__isnull=wanted == "false")
 
     @extend_schema(request=ExperimentRequest, responses={201: ExperimentSerializer})
     def post(self, request: MemberRequest) -> Response:
@@ -182,6 +192,34 @@ class ExperimentDetail(VisibleRows, generics.RetrieveAPIView):  # type: ignore[t
     def http_method_not_allowed(self, request: Any, *args: Any, **kwargs: Any) -> Response:
         self.get_object()
         raise Problem("method_not_allowed", "Experiments do not change; clone it.", status_code=405)
+
+
+class ExperimentArchive(VisibleRows):
+    """Take an experiment out of the list. Nothing is deleted; its trials count on."""
+
+    rows = LISTED
+    action, change = "archive", staticmethod(archive_experiment)
+
+    @extend_schema(request=None, responses=ExperimentSerializer)
+    def post(self, request: MemberRequest, pk: int) -> Response:
+        experiment = self.changeable(pk=pk)
+        if self.change(experiment):
+            audit.record(
+                self.action,
+                workspace=experiment.workspace,
+                user=request.user,
+                subject=experiment.name,
+                request=request,
+                experiment=experiment.pk,
+            )
+        experiment.refresh_from_db(fields=["archived_at"])
+        return Response(ExperimentSerializer(experiment).data)
+
+
+class ExperimentUnarchive(ExperimentArchive):
+    """Bring an archived experiment back into the list."""
+
+    action, change = "unarchive", staticmethod(unarchive_experiment)
 
 
 class ExperimentEstimate(ApiView):

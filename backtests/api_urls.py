@@ -8,6 +8,16 @@ urlpatterns = [
     path("experiments/estimate/", api.ExperimentEstimate.as_view(), name="experiment_estimate"),
     path("experiments/<int:pk>/", api.ExperimentDetail.as_view(), name="experiment_detail"),
     path("experiments/<int:pk>/runs/", api.ExperimentRuns.as_view(), name="experiment_runs"),
+    path(
+        "experiments/<int:pk>/archive/",
+        api.ExperimentArchive.as_view(),
+        name="experiment_archive",
+    ),
+    path(
+        "experiments/<int:pk>/unarchive/",
+        api.ExperimentUnarchive.as_view(),
+        name="experiment_unarchive",
+    ),
     path("experiments/<int:pk>/holdout/", holdout_api.ExperimentHoldout.as_view(), name="holdout"),
     path("runs/<int:pk>/explanation/", alarm_api.AlarmExplain.as_view(), name="alarm_explain"),
     path("trials/", trial_api.TrialList.as_view(), name="trial_list"),

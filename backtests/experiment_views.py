@@ -42,9 +42,10 @@ DEFAULT_PRESET = "tiny"
 @require_safe
 def experiment_list(request: HttpRequest) -> HttpResponse:
     """All experiments with the best of their own backtests."""
+    archived = "1" if request.GET.get("archived") == "1" else ""
     rows = (
         visible_experiments(request)
-        .filter(archived_at=None)
+        .filter(archived_at__isnull=not archived)
         .annotate(
             latest_status=Subquery(
                 TrainingRun.objects.filter(experiment=OuterRef("pk"))
@@ -61,7 +62,7 @@ def experiment_list(request: HttpRequest) -> HttpResponse:
     )
     if search := request.GET.get("q", "").strip()[:200]:
         rows = rows.filter(Q(name__icontains=search) | Q(preset__icontains=search))
-    found = listing(request, rows, sorts=SORTS)
+    found = listing(request, rows, sorts=SORTS, filters={"archived": archived})
     best = Backtest.objects.in_bulk([row.best_pk for row in found.page if row.best_pk])
     for row in found.page:
         row.best = best.get(row.best_pk)

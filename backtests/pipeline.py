@@ -223,8 +223,16 @@ def _store(row: Backtest, attempt: RunningAttempt, judged: Judged, report: dict[
             # Locked: whoever explains the alarm meanwhile finds this verdict, or we their words.
             if TrainingRun.objects.select_for_update(no_key=True).get(pk=row.run_id).is_withheld:
                 row.withhold()
+                _withhold_others(row)
             row.save()
             attempt.succeed(row.report["verdict"]["sentence"])
+
+
+def _withhold_others(row: Backtest) -> None:
+    """An alarm that the hold-out raised reaches the verdicts that were shown before it."""
+    for other in row.run.backtests.exclude(pk=row.pk).filter(withheld={}).exclude(report={}):
+        other.withhold()
+        other.save(update_fields=["report", "verdict", "withheld"])
 
 
 def _summarise(row: Backtest, judged: Judged, report: dict[str, Any]) -> None:

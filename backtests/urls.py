@@ -1,6 +1,13 @@
 from django.urls import path
 
-from backtests import alarm_views, experiment_views, holdout_views, trial_views, views
+from backtests import (
+    alarm_views,
+    archive_views,
+    experiment_views,
+    holdout_views,
+    trial_views,
+    views,
+)
 
 app_name = "backtests"
 urlpatterns = [
@@ -10,6 +17,14 @@ urlpatterns = [
     path("experiments/<int:pk>/", experiment_views.experiment_detail, name="experiment_detail"),
     path(
         "experiments/<int:pk>/launch/", experiment_views.experiment_launch, name="experiment_launch"
+    ),
+    path(
+        "experiments/<int:pk>/archive/", archive_views.experiment_archive, name="experiment_archive"
+    ),
+    path(
+        "experiments/<int:pk>/unarchive/",
+        archive_views.experiment_unarchive,
+        name="experiment_unarchive",
     ),
     path("experiments/<int:pk>/holdout/", holdout_views.holdout_open, name="holdout_open"),
     path("runs/<int:pk>/explanation/", alarm_views.alarm_explain, name="alarm_explain"),

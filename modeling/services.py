@@ -6,6 +6,7 @@ from typing import Any
 
 from django.conf import settings
 from django.db import transaction
+from django.db.models.functions import Now
 
 from accounts.models import User, Workspace
 from jobs.errors import JobConflict
@@ -64,6 +65,18 @@ def create_experiment(
     )
     experiment.versions.set(versions)
     return experiment
+
+
+def archive_experiment(experiment: Experiment) -> bool:
+    """Take it out of the list; its runs and trials stay. False when it is archived already."""
+    rows = Experiment.objects.filter(pk=experiment.pk, archived_at=None)
+    return bool(rows.update(archived_at=Now()))
+
+
+def unarchive_experiment(experiment: Experiment) -> bool:
+    """Bring it back into the list. False when it is there."""
+    rows = Experiment.objects.filter(pk=experiment.pk, archived_at__isnull=False)
+    return bool(rows.update(archived_at=None))
 
 
 def check_spec(spec: ModelSpec, versions: list[DatasetVersion]) -> Plan:
