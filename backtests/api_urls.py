@@ -1,6 +1,6 @@
 from django.urls import path
 
-from backtests import alarm_api, api, holdout_api, trial_api
+from backtests import alarm_api, api, compare_api, holdout_api, trial_api
 
 app_name = "backtests_api"
 urlpatterns = [
@@ -20,6 +20,7 @@ urlpatterns = [
     ),
     path("experiments/<int:pk>/holdout/", holdout_api.ExperimentHoldout.as_view(), name="holdout"),
     path("runs/<int:pk>/explanation/", alarm_api.AlarmExplain.as_view(), name="alarm_explain"),
+    path("compare/", compare_api.Compare.as_view(), name="compare"),
     path("trials/", trial_api.TrialList.as_view(), name="trial_list"),
     path("trials/summary/", trial_api.TrialSummary.as_view(), name="trial_summary"),
     path("backtests/", api.BacktestList.as_view(), name="backtest_list"),

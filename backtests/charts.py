@@ -109,7 +109,7 @@ def _band(times: Times, band: tuple[Array, Array], points: int) -> list[Figure]:
 def _trace(
     name: str, part: str, times: Times, values: Array, points: int, line: dict[str, Any]
 ) -> Figure:
-    x, y = _broken_line(times, values, points)
+    x, y = broken_line(times, values, points)
     return {
         "type": "scatter",
         "mode": "lines",
@@ -122,7 +122,7 @@ def _trace(
     }
 
 
-def _broken_line(times: Times, values: Array, points: int) -> tuple[list[str], list[float | None]]:
+def broken_line(times: Times, values: Array, points: int) -> tuple[list[str], list[float | None]]:
     """The thinned line with a break at each gap in time (the widest 40 when there are more)."""
     gaps = _gaps(times) if len(times) > 2 else np.empty(0, np.int64)
     kept = thinned(values, points - 3 * len(gaps))

@@ -19,7 +19,7 @@ from accounts.editing import (
     user_of,
 )
 from accounts.models import Workspace
-from backtests.forms import SECTIONS, ExperimentForm, shown_values, spec_of
+from backtests.forms import ExperimentForm, declared_settings, shown_values, spec_of, value_at
 from backtests.models import Backtest
 from backtests.presets import preset as preset_named
 from backtests.services import create_experiment_once, estimate, launch_experiment
@@ -33,7 +33,7 @@ from modeling.network.size import network_size
 from modeling.openings import openings_seen
 from modeling.presets import PRESETS, PURPOSE
 from specs.declaration import InvalidSpec
-from specs.forms import changed_fields, declared_fields
+from specs.forms import changed_fields
 
 SORTS = {"name": "name", "preset": "preset", "runs": "run_count", "created": "created_at"}
 DEFAULT_PRESET = "tiny"
@@ -51,6 +51,11 @@ def experiment_list(request: HttpRequest) -> HttpResponse:
                 TrainingRun.objects.filter(experiment=OuterRef("pk"))
                 .order_by("-pk")
                 .values("job__status")[:1]
+            ),
+            latest_run=Subquery(
+                TrainingRun.objects.filter(experiment=OuterRef("pk"))
+                .order_by("-pk")
+                .values("pk")[:1]
             ),
             best_pk=Subquery(
                 Backtest.objects.filter(run__experiment=OuterRef("pk"), is_own=True)
@@ -314,20 +319,13 @@ def spec_rows(spec: ExperimentSpec, preset: str) -> list[dict[str, Any]]:
     """Every setting with its label; what differs from the preset comes first."""
     base = preset_named(preset) if preset in PRESETS else ExperimentSpec()
     changed = changed_fields(spec, base)
-    rows = []
-    for path, info in declared_fields(ExperimentSpec):
-        value: Any = spec
-        for part in path.split("."):
-            value = getattr(value, part)
-        extra = info.json_schema_extra if isinstance(info.json_schema_extra, dict) else {}
-        rows.append(
-            {
-                "section": SECTIONS[path.split(".")[0]][0],
-                "label": info.title,
-                "unit": extra.get("unit", ""),
-                "value": value,
-                "is_changed": path in changed,
-                "base": changed[path][1] if path in changed else None,
-            }
-        )
+    rows = [
+        {
+            **setting._asdict(),
+            "value": value_at(spec, setting.path),
+            "is_changed": setting.path in changed,
+            "base": changed[setting.path][1] if setting.path in changed else None,
+        }
+        for setting in declared_settings()
+    ]
     return sorted(rows, key=lambda row: not row["is_changed"])

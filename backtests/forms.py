@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 from django import forms
 
@@ -10,7 +11,7 @@ from markets.forms import dress
 from markets.models import DatasetVersion
 from modeling.models import Experiment
 from specs.declaration import InvalidSpec
-from specs.forms import SpecForm
+from specs.forms import SpecForm, declared_fields
 from specs.strict_json import parse_json
 
 # Sections of the form in the order of the path, with what they are for.
@@ -24,6 +25,31 @@ SECTIONS = {
     "evaluation": ("Evaluation", "How it is split, purged and judged."),
     "backtest": ("Backtest", "From predictions to an account after costs."),
 }
+
+
+class Setting(NamedTuple):
+    """One declared field of an experiment with the words of the pages."""
+
+    path: str
+    section: str
+    label: str
+    unit: str
+
+
+def declared_settings() -> Iterator[Setting]:
+    """Every field of ExperimentSpec in the order of the form."""
+    for path, info in declared_fields(ExperimentSpec):
+        extra = info.json_schema_extra if isinstance(info.json_schema_extra, dict) else {}
+        section = SECTIONS[path.split(".")[0]][0]
+        yield Setting(path, section, str(info.title), str(extra.get("unit", "")))
+
+
+def value_at(spec: ExperimentSpec, path: str) -> Any:  # Any: a field of any type
+    """The value of a dotted path."""
+    value: Any = spec
+    for part in path.split("."):
+        value = getattr(value, part)
+    return value
 
 
 class VersionField(forms.ModelChoiceField):

@@ -77,7 +77,7 @@ def trades_csv(row: Backtest) -> str:
     writer = csv.DictWriter(text, names, lineterminator="\n")
     writer.writeheader()
     for trade in trade_rows(row):
-        writer.writerow({name: _harmless(value) for name, value in trade.items()})
+        writer.writerow({name: harmless(value) for name, value in trade.items()})
     return text.getvalue()
 
 
@@ -108,7 +108,7 @@ def report_json(row: Backtest) -> str:
     return json.dumps(document, ensure_ascii=False, allow_nan=False)
 
 
-def _harmless(value: Any) -> Any:  # Any: a cell
+def harmless(value: Any) -> Any:  # Any: a cell
     """Text that a spreadsheet would run gets a leading quote; numbers stay as they are."""
     if isinstance(value, str) and value.startswith(FORMULA):
         return f"'{value}".replace("\r", " ")  # the writer does not quote a carriage return

@@ -3,6 +3,7 @@ from django.urls import path
 from backtests import (
     alarm_views,
     archive_views,
+    compare_views,
     experiment_views,
     holdout_views,
     trial_views,
@@ -29,6 +30,10 @@ urlpatterns = [
     path("experiments/<int:pk>/holdout/", holdout_views.holdout_open, name="holdout_open"),
     path("runs/<int:pk>/explanation/", alarm_views.alarm_explain, name="alarm_explain"),
     path("trials/", trial_views.trial_list, name="trial_list"),
+    path("compare/", compare_views.compare, name="compare"),
+    path("compare/loss/", compare_views.compare_loss, name="compare_loss"),
+    path("compare/equity/", compare_views.compare_equity, name="compare_equity"),
+    path("compare/table.csv", compare_views.compare_file, name="compare_file"),
     path("backtests/", views.backtest_list, name="backtest_list"),
     path("backtests/<int:pk>/", views.backtest_detail, name="backtest_detail"),
     path("backtests/<int:pk>/status/", views.backtest_status, name="backtest_status"),

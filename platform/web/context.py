@@ -16,6 +16,7 @@ RAIL = (
     ("Experiments", "backtests:experiment_list", "experiments", "◇"),
     ("Runs", "modeling:run_list", "runs", "▷"),
     ("Backtests", "backtests:backtest_list", "backtests", "◫"),
+    ("Compare", "backtests:compare", "compare", "⇄"),
     ("Trials", "backtests:trial_list", "trials", "№"),
     ("Jobs", "jobs:job_list", "jobs", "≡"),
     ("Glossary", "web:glossary", "help", "?"),

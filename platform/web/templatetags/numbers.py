@@ -135,6 +135,17 @@ WRITERS = {
 
 
 @register.filter
+def difference(value: object, kind: str = "plain") -> str:
+    """How far a number is from another of its kind: with sign, shares in percentage points."""
+    text = number_text(value, kind)
+    if text == DASH:
+        return DASH
+    text = text.removeprefix("+").replace(f"{UNIT_SPACE}%", f"{UNIT_SPACE}pp")
+    is_more = not text.startswith(MINUS) and any(digit in text for digit in "123456789")
+    return f"+{text}" if is_more else text
+
+
+@register.filter
 def instant(value: datetime | None) -> SafeString:
     """2024-03-24 12:40 UTC, in a time element."""
     if value is None:

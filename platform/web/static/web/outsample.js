@@ -270,12 +270,20 @@ const showKeys = () => { if (switchKeys) switchKeys.textContent = `Shortcut keys
 switchKeys?.addEventListener("click", () => { localStorage.setItem("keys", keysOn() ? "off" : "on"); showKeys(); });
 showKeys();
 let pending = false;
+function step(by) {
+  const rows = all("tbody tr:has(.pick)");
+  const next = rows.findIndex((row) => row.contains(document.activeElement)) + by;
+  rows[Math.max(0, Math.min(rows.length - 1, next))]?.querySelector("th a").focus();
+}
 document.addEventListener("keydown", (event) => {
   if (!keysOn() || event.ctrlKey || event.metaKey || event.altKey) return;
-  if (event.target.closest("input, textarea, select, [contenteditable]")) return;
+  if (event.target.closest("input:not(.pick), textarea, select, [contenteditable]")) return;
   if (pending && GO[event.key]) { location.href = GO[event.key]; return; }
   pending = event.key === "g";
   if (event.key === "n") document.querySelector("[data-new]")?.click();
+  if (event.key === "j" || event.key === "k") step(event.key === "j" ? 1 : -1);
+  if (event.key === "x") document.activeElement.closest("tr")?.querySelector(".pick")?.click();
+  if (event.key === "c") document.querySelector("[data-compare]")?.click();
   if (event.key === "?") location.href = "/help/glossary/#keys";
   if (event.key === "/") {
     const search = document.querySelector("input[type=search]");

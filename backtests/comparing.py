@@ -1,0 +1,272 @@
+"""Runs or backtests side by side: what differs in spec, data and code, and how far figures differ."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from typing import Any
+
+from django.db.models import Prefetch, QuerySet
+from django.urls import reverse
+
+from accounts.models import User
+from backtests.forms import declared_settings, value_at
+from backtests.models import Backtest
+from backtests.report_page import measure_rows
+from backtests.specs import ExperimentSpec
+from markets.models import DatasetVersion
+from modeling.measures import HEAD_MEASURES, HEADS
+from modeling.models import Fold, PredictionSet, TrainingRun
+
+LEAST, MOST = 2, 10
+KINDS = ("runs", "backtests")
+# Which test blocks there are follows from these fields.
+FOLD_FIELDS = ("scheme", "folds", "embargo_bars", "holdout_fraction")
+# Another question was asked of the heads when one of these differs.
+TARGET_FIELDS = ("windows.horizon_bars", "target.cost_bps", "target.regime_bars")
+Row = dict[str, Any]  # Any: figures, settings and words of a table
+
+
+@dataclass(frozen=True)
+class Column:
+    """One run with its own backtest, or one backtest with its run."""
+
+    kind: str
+    pk: int
+    name: str
+    url: str
+    run: TrainingRun
+    backtest: Backtest | None
+
+    @property
+    def label(self) -> str:
+        """Two columns never share it, whatever their names are."""
+        return f"#{self.pk} {self.name}"
+
+    @property
+    def version(self) -> DatasetVersion:
+        return self.run.experiment.version
+
+    @cached_property
+    def spec(self) -> ExperimentSpec:
+        """The whole spec; of a further backtest, with its own part instead of the experiment's."""
+        whole = self.run.experiment.spec
+        if self.kind == "backtests" and self.backtest is not None:
+            whole = {**whole, "backtest": self.backtest.spec.to_json()}
+        return ExperimentSpec.parse(whole)
+
+    @property
+    def period(self) -> tuple[datetime, datetime] | None:
+        """First and last bar that was tested; None before there are predictions."""
+        if self.kind == "backtests":
+            row: Any = self.backtest
+        else:
+            row = next((row for row in self.run.prediction_sets.all()), None)
+        return (row.first_at, row.last_at) if row is not None and row.first_at else None
+
+    @property
+    def test_blocks(self) -> list[tuple[str, str]]:
+        """Where the test block of each fold begins and ends; empty before there are folds."""
+        tests = [fold.splits.get("slices", {}).get("test", {}) for fold in self.run.folds.all()]
+        return [(test["from_at"], test["to_at"]) for test in tests if test]
+
+    @property
+    def report(self) -> Row:
+        return self.backtest.report if self.backtest else {}
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two to ten columns of one kind; differences are to the reference."""
+
+    kind: str
+    columns: Sequence[Column]
+    reference: Column
+
+    @property
+    def query(self) -> str:
+        """The columns as they stand in an address."""
+        return f"{self.kind}={','.join(str(column.pk) for column in self.columns)}"
+
+    def not_comparable(self, column: Column) -> list[str]:
+        """What makes the figures of a column no match for those of the reference, in words."""
+        return [words for words, is_other in DIFFERENCES if is_other(column, self.reference)]
+
+    def settings(self) -> list[Row]:
+        """Data, code and every field of the spec, each with whether the columns differ in it."""
+        rows = [*self._data_and_code(), *self._spec()]
+        for row in rows:
+            row["differs"] = any(value != row["cells"][0] for value in row["cells"])
+        return rows
+
+    def measures(self) -> list[Row]:
+        """Scores of the heads (of runs), then measures after costs, with differences."""
+        rows = [*self._scores()] if self.kind == "runs" else []
+        return [_with_differences(row, self._place) for row in [*rows, *self._after_costs()]]
+
+    @property
+    def _place(self) -> int:
+        return self.columns.index(self.reference)
+
+    def _data_and_code(self) -> Iterator[Row]:
+        facts: dict[tuple[str, str], Callable[[Column], object]] = {
+            ("Data", "Candles"): lambda column: str(column.version),
+            ("Data", "Data sha256"): lambda column: column.version.sha256,
+            ("Data", "Source"): lambda column: column.version.get_source_display(),
+            ("Data", "First tested bar"): lambda column: (column.period or [None])[0],
+            ("Data", "Last tested bar"): lambda column: (column.period or [None])[-1],
+            ("Code", "Seed"): lambda column: column.run.seed,
+            ("Code", "Code version"): lambda column: column.run.code_version,
+            ("Code", "Device"): lambda column: column.run.device,
+            ("Code", "Threads"): lambda column: column.run.threads or None,
+            ("Code", "Libraries"): lambda column: [
+                f"{name} {number}" for name, number in sorted(column.run.libraries.items())
+            ],
+        }
+        for (section, label), fact in facts.items():
+            values = [fact(column) for column in self.columns]
+            yield {"section": section, "label": label, "unit": "", "path": "", "cells": values}
+
+    def _spec(self) -> Iterator[Row]:
+        for setting in declared_settings():
+            values = [value_at(column.spec, setting.path) for column in self.columns]
+            yield {**setting._asdict(), "cells": values}
+
+    def _scores(self) -> Iterator[Row]:
+        for head, label in HEADS.items():
+            for key, measure in HEAD_MEASURES.items():
+                found = [column.run.metrics.get(head, {}).get(key) for column in self.columns]
+                if any(found):
+                    yield {
+                        "group": label,
+                        "key": f"{head}.{key}",
+                        "anchor": f"h-{key}",
+                        "measure": measure,
+                        "cells": [_score_cell(score) for score in found],
+                    }
+
+    def _after_costs(self) -> Iterator[Row]:
+        found = [
+            {row["measure"].key: row for row in measure_rows(column.report)}
+            for column in self.columns
+        ]
+        declared = {key: row["measure"] for rows in found for key, row in rows.items()}
+        for key, measure in declared.items():
+            cells = [
+                _measure_cell(rows.get(key), column.report if key == "sharpe" else {})
+                for rows, column in zip(found, self.columns, strict=True)
+            ]
+            yield {
+                "group": "After costs",
+                "key": key,
+                "anchor": f"m-{key}",
+                "measure": measure,
+                "cells": cells,
+            }
+
+
+def _other_period(ours: Column, theirs: Column) -> bool:
+    return bool(ours.period and theirs.period) and ours.period != theirs.period
+
+
+def _other_costs(ours: Column, theirs: Column) -> bool:
+    return ours.spec.backtest.costs != theirs.spec.backtest.costs
+
+
+def _other_folds(ours: Column, theirs: Column) -> bool:
+    if ours.test_blocks and theirs.test_blocks and ours.test_blocks != theirs.test_blocks:
+        return True
+    pair = (ours.spec.evaluation, theirs.spec.evaluation)
+    return any(getattr(pair[0], name) != getattr(pair[1], name) for name in FOLD_FIELDS)
+
+
+def _other_targets(ours: Column, theirs: Column) -> bool:
+    if ours.kind != "runs":
+        return False
+    return any(value_at(ours.spec, path) != value_at(theirs.spec, path) for path in TARGET_FIELDS)
+
+
+DIFFERENCES: tuple[tuple[str, Callable[[Column, Column], bool]], ...] = (
+    ("other candles", lambda ours, theirs: ours.version.sha256 != theirs.version.sha256),
+    ("other period", _other_period),
+    ("other costs", _other_costs),
+    ("other folds", _other_folds),
+    ("other targets", _other_targets),
+)
+
+
+def compared(user: User, kind: str, wanted: Sequence[int], reference: int | None) -> Comparison:
+    """The comparison of rows a person may see, in the order asked for.
+
+    Raises LookupError when one of them, or the reference, is not among what they may see.
+    """
+    found = {column.pk: column for column in _columns(user, kind, wanted)}
+    columns = [found[pk] for pk in wanted]
+    return Comparison(kind, columns, found[reference] if reference else columns[0])
+
+
+def choices(user: User, kind: str, besides: Sequence[int]) -> list[tuple[int, str]]:
+    """The newest rows that could be added, with their names."""
+    if kind == "runs":
+        runs = TrainingRun.objects.visible_to(user).select_related("experiment")
+        return [(run.pk, f"#{run.pk} {run}") for run in runs.exclude(pk__in=besides)[:50]]
+    rows = Backtest.objects.visible_to(user).exclude(pk__in=besides)
+    return [(pk, f"#{pk} {name}") for pk, name in rows.values_list("pk", "name")[:50]]
+
+
+def _columns(user: User, kind: str, wanted: Sequence[int]) -> list[Column]:
+    if kind == "runs":
+        own = Backtest.objects.filter(is_own=True).select_related("equity")
+        runs = _with_data(TrainingRun.objects.visible_to(user).filter(pk__in=wanted))
+        return [_run_column(run) for run in runs.prefetch_related(Prefetch("backtests", own))]
+    backtests = Backtest.objects.visible_to(user).filter(pk__in=wanted)
+    parts = Prefetch("run", _with_data(TrainingRun.objects.all()))
+    rows = backtests.select_related("equity").prefetch_related(parts)
+    return [_backtest_column(row) for row in rows]
+
+
+def _with_data(runs: QuerySet[TrainingRun]) -> QuerySet[TrainingRun]:
+    versions = DatasetVersion.objects.select_related("dataset__instrument")
+    versions = versions.defer("report", "difference")
+    sets = PredictionSet.objects.filter(rung=PredictionSet.MODEL, is_holdout=False)
+    return runs.select_related("experiment", "job").prefetch_related(
+        Prefetch("experiment__versions", versions),
+        Prefetch("prediction_sets", sets),
+        Prefetch("folds", Fold.objects.only("run", "number", "splits")),
+    )
+
+
+def _run_column(run: TrainingRun) -> Column:
+    own = next(iter(run.backtests.all()), None)
+    url = reverse("modeling:run_detail", args=[run.pk])
+    return Column("runs", run.pk, str(run), url, run, own)
+
+
+def _backtest_column(row: Backtest) -> Column:
+    url = reverse("backtests:backtest_detail", args=[row.pk])
+    return Column("backtests", row.pk, row.name, url, row.run, row)
+
+
+def _score_cell(score: Row | None) -> Row:
+    if score is None:
+        return {"value": None, "interval": None, "reason": "not scored yet"}
+    value, interval = score.get("value"), score.get("interval")
+    return {"value": value, "interval": interval, "reason": score.get("reason", "")}
+
+
+def _measure_cell(found: Row | None, report: Row) -> Row:
+    if found is None:
+        return {"value": None, "interval": None, "reason": "no report yet"}
+    interval = report.get("numbers", {}).get("sharpe_interval")
+    return {"value": found["value"], "interval": interval, "reason": found["reason"]}
+
+
+def _with_differences(row: Row, place: int) -> Row:
+    """Each cell with its value minus that of the reference; None where either is undefined."""
+    base = row["cells"][place]["value"]
+    for number, cell in enumerate(row["cells"]):
+        is_known = number != place and base is not None and cell["value"] is not None
+        cell["difference"] = cell["value"] - base if is_known else None
+    return row
