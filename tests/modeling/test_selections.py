@@ -34,7 +34,7 @@ def run(alice):
 
 
 @pytest.fixture
-def page(alice, client):
+def shown(alice, client):
     client.force_login(alice)
     return lambda run: client.get(f"/runs/{run.pk}/").content.decode()
 
@@ -60,29 +60,29 @@ def test_folds_that_kept_all_features_report_nothing(run):
     assert selection_of(run.folds.first()) is None
 
 
-def test_the_page_shows_shares_and_likeness(run, page):
-    shown = page(run)
+def test_the_page_shows_shares_and_likeness(run, shown):
+    page = shown(run)
     for words in ("3 features, most chosen first", "<code>rv_48</code>", "Kuncheva", "−0.50"):
-        assert words in shown
+        assert words in page
 
 
-def test_the_page_of_one_fold_says_that_likeness_needs_two(run, page):
+def test_the_page_of_one_fold_says_that_likeness_needs_two(run, shown):
     run.folds.filter(number=2).delete()
-    assert "needs two" in page(run)
+    assert "needs two" in shown(run)
 
 
-def test_the_page_of_a_run_that_keeps_all_features_says_so(alice, page):
+def test_the_page_of_a_run_that_keeps_all_features_says_so(alice, shown):
     run = factories.make_run(factories.make_experiment(alice.first_workspace()))
-    assert "All 15 features of the set are used" in page(run)
+    assert "All 15 features of the set are used" in shown(run)
 
 
-def test_the_page_before_the_first_fold_says_so(alice, page):
+def test_the_page_before_the_first_fold_says_so(alice, shown):
     experiment = factories.make_experiment(alice.first_workspace())
     features = experiment.model_spec.features.model_copy(update={"select_top": 5})
     experiment.model_spec = experiment.model_spec.model_copy(update={"features": features})
     experiment.save()
-    shown = page(factories.make_run(experiment, status="running"))
-    assert "No fold has chosen its features yet" in shown
+    page = shown(factories.make_run(experiment, status="running"))
+    assert "No fold has chosen its features yet" in page
 
 
 def test_programs_see_the_choice_of_each_fold_and_of_the_run(alice, run):
