@@ -1,6 +1,6 @@
 from django.urls import path
 
-from markets.api import dataset_changes, datasets, downloads, imports
+from markets.api import dataset_changes, datasets, downloads, features, imports
 
 app_name = "markets_api"
 urlpatterns = [
@@ -48,4 +48,15 @@ urlpatterns = [
     path("imports/<int:pk>/resume/", downloads.DownloadResume.as_view(), name="import_resume"),
     path("downloads/", downloads.DownloadCreate.as_view(), name="download_list"),
     path("datasets/<int:pk>/newer/", downloads.DatasetNewer.as_view(), name="dataset_newer"),
+    path("features/", features.FeatureCatalogue.as_view(), name="feature_list"),
+    path(
+        "datasets/<int:pk>/versions/<int:number>/features/",
+        features.VersionFeatures.as_view(),
+        name="version_features",
+    ),
+    path(
+        "datasets/<int:pk>/versions/<int:number>/features/report/",
+        features.VersionFeatureReport.as_view(),
+        name="version_feature_report",
+    ),
 ]

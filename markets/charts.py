@@ -100,6 +100,11 @@ def numbers(values: Floats) -> list[float | None]:
     return [value if ok else None for value, ok in zip(column.tolist(), known, strict=True)]
 
 
+def shortest(values: NDArray[np.float32]) -> list[float | None]:
+    """The shortest decimals that read back as the same float32; what is not finite becomes None."""
+    return numbers(np.asarray(values, dtype=np.float32).astype("U32").astype(np.float64))
+
+
 def thinned(values: Floats, max_points: int = MAX_POINTS) -> Ints:
     """Rising positions of at most `max_points` values: ends, and the extremes of equal buckets.
 

@@ -13,6 +13,7 @@ from markets.features.registry import CODE_VERSION, FEATURE_SETS, automatic_scal
 from markets.features.table import ScaleFeatures
 from markets.models import DatasetVersion, FeatureReport
 from markets.reading import CandleRange, ns_of
+from markets.specs import TIMEFRAME_MINUTES
 
 NAMES = FEATURE_SETS["all-67"]
 
@@ -20,6 +21,13 @@ NAMES = FEATURE_SETS["all-67"]
 def scales_of(version: DatasetVersion) -> tuple[int, ...]:
     """The timescales on which the features of a version are computed, in base bars."""
     return automatic_scales(version.dataset.timeframe_minutes)
+
+
+def bar_name(version: DatasetVersion, factor: int) -> str:
+    """The length of a bar of a timescale: a timeframe such as 1h, or minutes such as 45m."""
+    minutes = version.dataset.timeframe_minutes * factor
+    names = {value: name for name, value in TIMEFRAME_MINUTES.items()}
+    return names.get(minutes, f"{minutes}m")
 
 
 def report_of(version: DatasetVersion) -> FeatureReport | None:

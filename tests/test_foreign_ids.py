@@ -120,8 +120,9 @@ def is_kept(method: str, stranger: int, owner: int) -> bool:
     if owner == 405:
         return stranger in (404, 405)
     if method in ("GET", "HEAD"):
-        # 286 tells a page that refreshes itself that there is nothing more to come.
-        return stranger == 404 and owner in (200, 286)
+        # 286 tells a page that refreshes itself that there is nothing more to come; 202 that what
+        # is asked for is being computed now.
+        return stranger == 404 and owner in (200, 202, 286)
     return stranger == 404 and owner in (200, 201, 202, 302, 400, 409)
 
 

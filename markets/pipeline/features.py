@@ -14,7 +14,7 @@ from markets.features.compute import compute_features
 from markets.features.registry import FEATURE_SETS, automatic_scales
 from markets.features.stretches import BARS, certify_history
 from markets.features.summary import correlations, summarize_scale
-from markets.features.table import FeatureTable
+from markets.features.table import FeatureTable, ScaleFeatures
 from markets.models import FeatureReport
 from markets.pipeline.resampling import sealed_candles
 
@@ -43,7 +43,7 @@ def report_features(report: FeatureReport, attempt: RunningAttempt) -> None:
 
 
 def _table_of(candles: Candles, sha256: str, attempt: RunningAttempt) -> FeatureTable:
-    scales = {}
+    scales: dict[int, ScaleFeatures] = {}
     factors = automatic_scales(candles.timeframe_minutes)
     for place, k in enumerate(factors):
         attempt.raise_if_stopping()

@@ -24,12 +24,17 @@ class InWorkspace(BasePermission):
         request.membership = membership  # type: ignore[attr-defined]  # see MemberRequest
         if request.method in SAFE_METHODS:
             return True
-        if isinstance(request.auth, ApiToken) and request.auth.scope == Scope.READ:
-            raise PermissionDenied(
-                "This token may only read. Make one with the scope launch.", "missing_scope"
-            )
+        require_launch_scope(request)
         require_editor(membership)
         return True
+
+
+def require_launch_scope(request: Request) -> None:
+    """Raises PermissionDenied with the code missing_scope for a token that may only read."""
+    if isinstance(request.auth, ApiToken) and request.auth.scope == Scope.READ:
+        raise PermissionDenied(
+            "This token may only read. Make one with the scope launch.", "missing_scope"
+        )
 
 
 def require_editor(membership: Membership | None) -> Membership:
