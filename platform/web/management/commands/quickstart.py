@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import json
+import math
 import signal
 import subprocess
 import sys
 import tempfile
 import time
 from argparse import ArgumentParser
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from typing import Any
 from django.conf import settings
 from django.core.files.uploadedfile import UploadedFile
 from django.core.management.base import BaseCommand, CommandError
+from django.utils import timezone
 
 from accounts.commands import workspace_of
 from accounts.models import User, Workspace
@@ -26,13 +29,22 @@ from embedded.lock import running_up
 from embedded.processes import dies_with_parent
 from jobs.errors import JobConflict, QueueFull
 from jobs.models import Job
+from jobs.services import request_cancel
 from jobs.statuses import JobStatus
-from markets.models import DatasetVersion
+from markets.models import DatasetVersion, Import
+from markets.services.downloads import launch_download
 from markets.services.imports import RefusedUpload, launch_demo, launch_import
 from markets.specs import ImportSpec
 from modeling.models import Experiment, TrainingRun
 from modeling.specs import ModelSpec
 from specs.declaration import InvalidSpec
+from web.first_candles import (
+    DAYS,
+    DOWNLOADS_S,
+    download_spec,
+    downloaded_before,
+    venues_within_reach,
+)
 
 PRESET = "tiny"
 LAST_DAYS = 180
@@ -100,27 +112,70 @@ class Command(BaseCommand):
         self, workspace: Workspace, user: User, data: Path | None, symbol: str
     ) -> DatasetVersion:
         if data is None:
-            self.say(
-                "loading the synthetic market (no --data given; every page labels it synthetic)"
-            )
-            row = launch_demo(workspace=workspace, user=user)
+            version = self.download(workspace, user) or self.load_demo(workspace, user)
         else:
-            spec = ImportSpec.parse({"symbol": symbol or symbol_of(data), "venue": venue_of(data)})
-            self.say(f"importing {data.name} as {spec.symbol}")
-            with data.open("rb") as file:
-                row = launch_import(
-                    workspace=workspace,
-                    user=user,
-                    upload=UploadedFile(file, data.name, size=data.stat().st_size),
-                    spec=spec,
-                )
-        self.wait(row.job)
-        version = DatasetVersion.objects.select_related("dataset__instrument").get(imports=row)
+            version = self.import_file(workspace, user, data, symbol)
         self.say(
             f"{version.rows} bars of {version.dataset.timeframe}, {version.gap_count} gaps, "
             f"{version.missing_bars} bars missing"
         )
         return version
+
+    def import_file(
+        self, workspace: Workspace, user: User, data: Path, symbol: str
+    ) -> DatasetVersion:
+        spec = ImportSpec.parse({"symbol": symbol or symbol_of(data), "venue": venue_of(data)})
+        self.say(f"importing {data.name} as {spec.symbol}")
+        with data.open("rb") as file:
+            row = launch_import(
+                workspace=workspace,
+                user=user,
+                upload=UploadedFile(file, data.name, size=data.stat().st_size),
+                spec=spec,
+            )
+        self.wait(row.job)
+        return version_of(row)
+
+    def load_demo(self, workspace: Workspace, user: User) -> DatasetVersion:
+        self.say(
+            "no --data given and no exchange gave candles: loading the synthetic market, "
+            "labelled synthetic on every page"
+        )
+        row = launch_demo(workspace=workspace, user=user)
+        self.wait(row.job)
+        return version_of(row)
+
+    def download(self, workspace: Workspace, user: User) -> DatasetVersion | None:
+        """Candles of the first exchange that gives them in time; None where none does."""
+        now = timezone.now()
+        if version := downloaded_before(workspace, now):
+            self.say(f"using {version}, downloaded before")
+            return version
+        deadline = time.monotonic() + DOWNLOADS_S
+        for venue in venues_within_reach():
+            spec = download_spec(venue, now)
+            self.say(f"downloading {DAYS} days of {spec.symbol} {spec.timeframe} from {venue}")
+            row = launch_download(workspace=workspace, user=user, spec=spec)
+            if self.ends_well(row.job, user, deadline):
+                version = version_of(row)
+                if not version.needs_acceptance:
+                    return version
+                self.say(f"{version} has findings that a person must accept first; left aside")
+        return None
+
+    def ends_well(self, job: Job, user: User, deadline: float) -> bool:
+        """Follow a download up to a monotonic deadline; one that is late is cancelled."""
+        try:
+            self.wait(job, deadline)
+        except CommandError as error:
+            self.say(str(error))
+            return False
+        except TimeoutError:
+            self.say("the download takes too long; stopping it")
+            with suppress(JobConflict):
+                request_cancel(job, user=user)
+            return False
+        return True
 
     def train(
         self, workspace: Workspace, user: User, version: DatasetVersion
@@ -148,8 +203,8 @@ class Command(BaseCommand):
         run.refresh_from_db()
         return run, Backtest.objects.get(pk=backtest.pk)
 
-    def wait(self, job: Job) -> None:
-        """Follow a job to its end, and say what changes."""
+    def wait(self, job: Job, deadline: float = math.inf) -> None:
+        """Follow a job to its end, and say what changes. TimeoutError at a monotonic deadline."""
         said = ""
         while True:
             job = Job.objects.get(pk=job.pk)
@@ -159,6 +214,8 @@ class Command(BaseCommand):
             if text != said:
                 self.say(f"{text} ({job.progress:.0%})")
                 said = text
+            if time.monotonic() > deadline:
+                raise TimeoutError
             time.sleep(POLL_S)
         if job.status != JobStatus.SUCCEEDED:
             raise CommandError(f"{job.get_kind_display()} {job.status}: {job.message}")
@@ -183,6 +240,11 @@ class Command(BaseCommand):
         ]
         self.stdout.write("\n".join(lines))
         self.stdout.flush()
+
+
+def version_of(row: Import) -> DatasetVersion:
+    """The version that an import ended at."""
+    return DatasetVersion.objects.select_related("dataset__instrument").get(imports=row)
 
 
 class Services:
