@@ -55,7 +55,7 @@ from modeling.windows.selection import Selection
 from modeling.windows.splits import Fold as WindowFold
 
 SHARE_OF_TRAINING, SCORING_FROM, STORING_FROM = 0.90, 0.92, 0.98
-LIBRARIES = ("torch", "numpy", "pandas", "scikit-learn", "TA-Lib", "safetensors")
+LIBRARIES = ("torch", "numpy", "pandas", "scikit-learn", "lightgbm", "TA-Lib", "safetensors")
 PARQUET = "application/vnd.apache.parquet"
 
 

@@ -183,6 +183,10 @@ def test_run_that_selects_goes_on_after_a_stop_with_the_features_it_began_with(m
     assert run.predictions_sha256 == whole.predictions_sha256
     states = [[fold.state["selection"] for fold in each.folds.all()] for each in (run, whole)]
     assert states[0] == states[1]
+    scores = [
+        list(each.baselines.values_list("rung", "metrics", "reason")) for each in (run, whole)
+    ]
+    assert scores[0] == scores[1]
 
 
 @pytest.mark.django_db(transaction=True)
