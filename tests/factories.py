@@ -494,6 +494,7 @@ def make_report(word: str, net_return: float, benchmark_return: float) -> dict[s
             "rungs": 2,
             "days": 31,
             "closed_trades": 60,
+            "draws": 1000,
             "deciding": comparison,
             "comparisons": [comparison, {**comparison, "rung": "logistic"}],
         },
