@@ -7,6 +7,7 @@ from typing import Any
 from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
+from django.db.models.functions import Coalesce
 
 from accounts.models import VisibleQuerySet, WorkspaceRow
 from artifacts.models import StoredFile
@@ -18,8 +19,11 @@ from specs.columns import SpecColumn
 
 class ExperimentQuerySet(VisibleQuerySet):
     def for_list(self) -> ExperimentQuerySet:
+        # Counted for the rows of one page only: a join would group all rows before it cuts them.
+        own = TrainingRun.objects.filter(experiment=models.OuterRef("pk")).order_by()
+        counted = own.values("experiment").annotate(count=models.Count("pk")).values("count")
         return self.prefetch_related("versions__dataset__instrument").annotate(
-            run_count=models.Count("runs", distinct=True)
+            run_count=Coalesce(models.Subquery(counted), 0)
         )
 
 

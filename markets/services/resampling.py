@@ -66,9 +66,10 @@ def launch_resampling(
 
 def resampling_choices(version: DatasetVersion) -> list[tuple[str, Dataset | None]]:
     """Each timeframe these candles can become, with the dataset whose next version it would be."""
-    own = Dataset.objects.filter(instrument=version.dataset.instrument_id).exclude(latest=None)
-    by_minutes = {dataset.timeframe_minutes: dataset for dataset in own.select_related("latest")}
-    return [
-        (name, by_minutes.get(TIMEFRAME_MINUTES[name]))
-        for name in coarser_timeframes(version.dataset.timeframe_minutes)
-    ]
+    names = coarser_timeframes(version.dataset.timeframe_minutes)
+    longer = Dataset.objects.filter(
+        instrument=version.dataset.instrument_id,
+        timeframe_minutes__in=[TIMEFRAME_MINUTES[name] for name in names],
+    )
+    by_minutes = {dataset.timeframe_minutes: dataset for dataset in longer.exclude(latest=None)}
+    return [(name, by_minutes.get(TIMEFRAME_MINUTES[name])) for name in names]
