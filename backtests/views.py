@@ -11,6 +11,7 @@ from django.views.decorators.http import conditional_page, require_safe
 
 from accounts.editing import listing
 from backtests import report_page
+from backtests.badges import holdout_badge
 from backtests.models import Backtest
 from backtests.reading import report_json, trades_csv
 from jobs.models import Job
@@ -124,6 +125,7 @@ def report_context(row: Backtest, request: HttpRequest) -> dict[str, Any]:
         "headline": report_page.headline(report),
         "deflated": report_page.deflated(report),
         "overfitting": report_page.single(report, "overfitting"),
+        "holdout": holdout_badge(row.run.experiment),
         "track": report_page.single(report, "minimum_track_record_days"),
         "measures": report_page.measure_rows(report),
         "months": report_page.MONTHS,
