@@ -37,17 +37,18 @@ def run(alice):
 
 @pytest.fixture
 def withheld(run):
+    return launched(run, "Look")
+
+
+def launched(run, name, **policy):
+    """A further backtest of the run, made by the job's own body."""
     row = launch_backtest(
         workspace=run.workspace,
         user=run.workspace.memberships.get().user,
-        name="Look",
+        name=name,
         run=run,
-        spec=BacktestSpec(),
+        spec=BacktestSpec.parse({"policy": policy}),
     )
-    return executed(row)
-
-
-def executed(row):
     run_backtest(row, RunningAttempt(claim(row.job_id, claimant())))
     return Backtest.objects.get(pk=row.pk)
 
@@ -106,14 +107,7 @@ def test_nothing_that_is_withheld_is_told_in_any_answer(client, run, withheld):
 
 def test_a_backtest_after_the_explanation_has_its_verdict_at_once(client, run):
     explain(client, run)
-    row = launch_backtest(
-        workspace=run.workspace,
-        user=run.workspace.memberships.get().user,
-        name="Later",
-        run=run,
-        spec=BacktestSpec(),
-    )
-    row = executed(row)
+    row = launched(run, "Later")
     assert (row.verdict, row.withheld) == ("undecided", {})
     document = json.loads(client.get(f"/backtests/{row.pk}/report.json").content)
     assert document["run"]["alarm_explanation"] == TEXT
@@ -183,3 +177,15 @@ def test_where_no_alarm_was_raised_there_is_nothing_to_explain(client, alice):
     assert refusal(bearer(alice).post(path, {"text": TEXT}, format="json"), 409)["code"] == (
         "no_alarm"
     )
+
+
+def test_an_alarm_that_comes_later_keeps_back_what_was_shown_before(run):
+    run.leak_alarm = {"raised": False, "reasons": []}
+    run.save()
+    shown = launched(run, "Before")
+    assert shown.verdict == "undecided"
+    run.leak_alarm = {"raised": True, "reasons": [REASON]}
+    run.save()
+    launched(run, "After", side="long_only")
+    shown = Backtest.objects.get(pk=shown.pk)
+    assert (shown.verdict, shown.withheld["word"]) == ("withheld", "undecided")
