@@ -1,6 +1,6 @@
 from django.urls import path
 
-from markets.views import dataset_changes, datasets, downloads, exports, imports
+from markets.views import dataset_changes, datasets, downloads, exports, features, imports
 
 app_name = "markets"
 urlpatterns = [
@@ -44,6 +44,22 @@ urlpatterns = [
     ),
     path("datasets/<int:pk>/delete/", dataset_changes.dataset_delete, name="dataset_delete"),
     path("datasets/<int:pk>/rename/", dataset_changes.dataset_rename, name="dataset_rename"),
+    path("features/", features.feature_catalogue, name="feature_catalogue"),
+    path(
+        "datasets/<int:pk>/versions/<int:number>/features/compute/",
+        features.features_compute,
+        name="features_compute",
+    ),
+    path(
+        "datasets/<int:pk>/versions/<int:number>/features/correlation/",
+        features.correlation_chart,
+        name="correlation_chart",
+    ),
+    path(
+        "datasets/<int:pk>/versions/<int:number>/features/<str:name>/<int:scale>/",
+        features.feature_chart,
+        name="feature_chart",
+    ),
     path("imports/<int:pk>/", imports.import_detail, name="import_detail"),
     path("imports/<int:pk>/confirm/", imports.import_confirm, name="import_confirm"),
     path("imports/<int:pk>/preview/", imports.import_preview, name="import_preview"),

@@ -28,6 +28,7 @@ PARAMETER = re.compile(r"<(?:(?P<converter>\w+):)?(?P<name>\w+)>")
 # A sign-in link is no row of a workspace: whoever holds the secret may use it.
 NO_ROW = {"signin/<str:token>/"}
 WORDS: dict[str, Iterable[str]] = {
+    "datasets/<int:pk>/versions/<int:number>/features/<str:name>/<int:scale>/": ["rsi_14"],
     "runs/<int:pk>/charts/<str:kind>/": RUN_CHARTS,
     "backtests/<int:pk>/charts/<str:kind>/": BACKTEST_CHARTS,
 }
@@ -46,7 +47,11 @@ class Rows:
         self.predictions = PredictionSet.objects.get(run=self.run)
         self.candle_import = make_import(workspace)
         self.ids: dict[str, dict[str, Any]] = {
-            "datasets": {"pk": self.version.dataset_id, "number": self.version.number},
+            "datasets": {
+                "pk": self.version.dataset_id,
+                "number": self.version.number,
+                "scale": 1,
+            },
             "imports": {"pk": self.candle_import.pk},
             "experiments": {"pk": self.experiment.pk},
             "runs": {"pk": self.run.pk, "set_pk": self.predictions.pk},

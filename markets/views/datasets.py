@@ -33,6 +33,7 @@ from markets.services.datasets import LISTED, uses_of
 from markets.services.downloads import can_continue
 from markets.services.resampling import resampling_choices
 from markets.specs import TIMEFRAME_MINUTES
+from markets.views.feature_part import features_part
 
 SORTS = {
     "name": "name",
@@ -43,7 +44,7 @@ SORTS = {
     "versions": "version_count",
     "last": "latest__last_at",
 }
-TABS = {"quality": "Quality", "used": "Used by", "versions": "Versions"}
+TABS = {"quality": "Quality", "features": "Features", "used": "Used by", "versions": "Versions"}
 GAPS_PER_PAGE = 100
 UNACCEPTED = Q(latest__acceptance=None) & ~Q(latest__findings=[])
 ENDED_WELL = Q(job__status=JobStatus.SUCCEEDED) & ~Q(job__kind=JobKind.DETECT)
@@ -141,7 +142,12 @@ def versions_part(request: HttpRequest, version: DatasetVersion) -> dict[str, An
     return {"versions": version.dataset.versions.for_list()}  # type: ignore[attr-defined]  # VersionQuerySet
 
 
-PARTS = {"quality": quality_part, "used": used_part, "versions": versions_part}
+PARTS = {
+    "quality": quality_part,
+    "features": features_part,
+    "used": used_part,
+    "versions": versions_part,
+}
 
 
 @require_safe

@@ -13,6 +13,7 @@ THEMES = ("system", "light", "dark")
 RAIL = (
     ("Dashboard", "web:dashboard", "", "▦"),
     ("Datasets", "markets:dataset_list", "datasets", "▤"),
+    ("Features", "markets:feature_catalogue", "features", "∿"),
     ("Experiments", "backtests:experiment_list", "experiments", "◇"),
     ("Runs", "modeling:run_list", "runs", "▷"),
     ("Backtests", "backtests:backtest_list", "backtests", "◫"),

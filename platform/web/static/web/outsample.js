@@ -44,6 +44,9 @@ function themed(figure) {
     if (trace.type === "candlestick" || trace.type === "ohlc") {
       trace.increasing = { line: { color: up, width: 1 }, fillcolor: up };
       trace.decreasing = { line: { color: down, width: 1 }, fillcolor: down };
+    } else if (trace.type === "heatmap") {
+      trace.colorscale = [[0, down], [0.5, token("surface")], [1, up]];
+      trace.colorbar = { thickness: 12, outlinewidth: 0, tickfont: { color: text } };
     } else if (role) {
       const colour = token(role);
       if (!(trace.mode === "markers")) trace.line = { ...trace.line, color: colour };
