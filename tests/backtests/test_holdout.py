@@ -249,3 +249,16 @@ def test_an_opened_hold_out_is_predicted_scored_and_backtested_behind_the_seal(c
     assert refusal(api.post("/api/backtests/", body, format="json"), 409)["code"] == "holdout_set"
     for address in (f"/experiments/{run.experiment_id}/", f"/runs/{run.pk}/", "/trials/"):
         assert client.get(address).status_code == 200
+
+
+def test_the_pages_need_few_queries_however_often_it_was_opened(
+    client, alice, experiment, django_assert_max_num_queries
+):
+    runs = [factories.make_run(experiment, seed=seed) for seed in range(4)]
+    report = factories.make_backtest(runs[0])
+    for run in runs[:3]:
+        ask_api(alice, run)
+    with django_assert_max_num_queries(15):
+        client.get(f"/experiments/{experiment.pk}/")
+    with django_assert_max_num_queries(15):
+        client.get(f"/backtests/{report.pk}/")
