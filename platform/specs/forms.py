@@ -174,6 +174,8 @@ def _form_field(info: FieldInfo) -> forms.Field:
             made = forms.TypedChoiceField(
                 choices=choices,
                 coerce=type(literals[0]),  # type: ignore[arg-type]  # int or str
+                # Else an empty form would show the first choice for the default.
+                initial=None if info.is_required() else info.default,
                 **shared,
             )
     elif literals:

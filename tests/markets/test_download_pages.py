@@ -25,6 +25,11 @@ def page(client, alice):
     return client
 
 
+def test_empty_form_shows_the_declared_timeframe(page):
+    shown = page.get(PATH).content.decode()
+    assert '<option value="5m" selected>' in shown
+
+
 def test_form_starts_a_download_once(page):
     answers = [page.post(PATH, {**FIELDS, "key": "k"}) for _ in range(2)]
     row = Import.objects.get()
