@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Any
 
 from django.contrib import messages
@@ -19,6 +18,7 @@ from accounts.editing import (
     user_of,
 )
 from accounts.models import Workspace
+from backtests.form_page import clone_difference, memory_problem, preset_cards, split_ribbon
 from backtests.forms import ExperimentForm, declared_settings, shown_values, spec_of, value_at
 from backtests.models import Backtest
 from backtests.presets import preset as preset_named
@@ -31,7 +31,7 @@ from markets.models import DatasetVersion
 from modeling.models import Experiment, TrainingRun, Trial
 from modeling.network.size import network_size
 from modeling.openings import openings_seen
-from modeling.presets import PRESETS, PURPOSE
+from modeling.presets import PRESETS
 from specs.declaration import InvalidSpec
 from specs.forms import changed_fields
 
@@ -84,7 +84,10 @@ def experiment_new(request: HttpRequest) -> HttpResponse:
             request, "backtests/experiment_new.html", form_context(request, *opened(request))
         )
     preset = request.POST.get("preset", "")
+    source = source_of(request)
     form = ExperimentForm(request.POST, workspace=membership.workspace)
+    if request.POST.get("action") == "validate":
+        return validated(request, form, preset if preset in PRESETS else DEFAULT_PRESET)
     experiment = None
     if form.is_valid() and isinstance(form.spec, ExperimentSpec):
         try:
@@ -103,6 +106,10 @@ def experiment_new(request: HttpRequest) -> HttpResponse:
     if experiment is None:
         context = form_context(request, form, preset if preset in PRESETS else DEFAULT_PRESET)
         return render(request, "backtests/experiment_new.html", context, status=400)
+    if source is not None:
+        count = len(clone_difference(form, spec_of(source)))
+        words = "1 setting differs" if count == 1 else f"{count} settings differ"
+        messages.success(request, f"Cloned from {source.name}: {words}.")
     if request.POST.get("action") == "launch":
         # Not the page's own key: sent again with another value, it starts another experiment.
         return launched(request, experiment, experiment.form_key or "")
@@ -117,13 +124,17 @@ def experiment_estimate(request: HttpRequest) -> HttpResponse:
     """The cost panel and the split ribbon for what the form holds just now."""
     workspace = acting_workspace(request)
     form = ExperimentForm(request.POST, workspace=workspace)
-    context: dict[str, Any] = {"problems": []}
-    version = None
     form.fields["name"].required = False
+    context = {**cost_context(form, workspace), "is_fragment": True}
+    return render(request, "backtests/_cost.html", context | clone_context(request, form))
+
+
+def cost_context(form: ExperimentForm, workspace: Workspace) -> dict[str, Any]:
+    """Estimate, ribbon and warning of a form, or what is wrong with it; nothing is built."""
+    context: dict[str, Any] = {}
     if form.is_valid() and isinstance(form.spec, ExperimentSpec):
-        version = form.cleaned_data["datasets"]
         try:
-            context |= estimated(form.spec, version)
+            context = estimated(form.spec, form.cleaned_data["datasets"])
         except InvalidSpec as error:
             form.add_spec_errors(error)
     context["problems"] = [
@@ -131,7 +142,33 @@ def experiment_estimate(request: HttpRequest) -> HttpResponse:
         for path, texts in form.errors.items()
     ]
     context["trials"] = Trial.objects.filter(workspace=workspace).count()
-    return render(request, "backtests/_cost.html", context)
+    return context
+
+
+def validated(request: HttpRequest, form: ExperimentForm, preset: str) -> HttpResponse:
+    """The form again with its cost and its errors; nothing is saved."""
+    cost = cost_context(form, acting_workspace(request))
+    context = form_context(request, form, preset) | cost | {"is_valid": form.is_valid()}
+    status = 200 if form.is_valid() else 400
+    return render(request, "backtests/experiment_new.html", context, status=status)
+
+
+def clone_context(request: HttpRequest, form: ExperimentForm) -> dict[str, Any]:
+    """The experiment that a form is cloned from, and what differs; empty for any other form."""
+    source = source_of(request)
+    if source is None:
+        return {}
+    return {"source": source, "difference": clone_difference(form, spec_of(source))}
+
+
+def source_of(request: HttpRequest) -> Experiment | None:
+    """The experiment named by `from`. Raises Http404 when it is not there for this person."""
+    pk = request.POST.get("from") or request.GET.get("from", "")
+    if not pk:
+        return None
+    if not (pk.isascii() and pk.isdigit()) or len(pk) > 18:
+        raise Http404("there is no such experiment")
+    return fetched(request, int(pk))
 
 
 @require_safe
@@ -230,10 +267,7 @@ def opened(request: HttpRequest) -> tuple[ExperimentForm, str]:
     workspace = acting_workspace(request)
     latest = latest_version(workspace)
     named: dict[str, Any] = {"datasets": request.GET.get("version") or latest}
-    if source_pk := request.GET.get("from", ""):
-        if not source_pk.isdigit() or len(source_pk) > 18:
-            raise Http404("there is no such experiment")
-        source = fetched(request, int(source_pk))
+    if source := source_of(request):
         is_ours = source.workspace_id == workspace.pk
         named |= {
             "name": f"{source.name} (copy)"[:200],
@@ -258,47 +292,36 @@ def latest_version(workspace: Workspace) -> int | None:
 
 def form_context(request: HttpRequest, form: ExperimentForm, preset: str) -> dict[str, Any]:
     """Everything the form page needs, valid or not."""
+    version = chosen_version(form)
     return {
+        **clone_context(request, form),
         "form": form,
         "sections": form.named_sections(),
         "preset": preset,
-        "presets": [(name, PURPOSE[name]) for name in PRESETS],
+        "presets": preset_cards(version),
+        "version": version,
         "preset_values": shown_values(preset_named(preset)),
         "has_version": form.fields["datasets"].queryset.exists(),  # type: ignore[attr-defined]  # a VersionField
         "key": request.POST.get("key") or new_key(),
     }
 
 
+def chosen_version(form: ExperimentForm) -> DatasetVersion | None:
+    """The candles that a form names, whatever else is wrong with it."""
+    rows = form.fields["datasets"].queryset.select_related("dataset")  # type: ignore[attr-defined]  # a VersionField
+    named = str(form["datasets"].value() or "")
+    is_id = named.isascii() and named.isdigit() and len(named) <= 18
+    found: DatasetVersion | None = rows.filter(pk=int(named)).first() if is_id else None
+    return found
+
+
 def estimated(spec: ExperimentSpec, version: DatasetVersion) -> dict[str, Any]:
-    """The estimate, with its folds as parts of one calendar ribbon."""
+    """The estimate with its folds as a ribbon, and a warning where it may not fit."""
     found = estimate(spec, version)
-    first, last = version.first_at, version.last_at + version.bar
-    whole = (last - first).total_seconds()
-
-    def share(text: str) -> float:
-        return 100 * (datetime.fromisoformat(text) - first).total_seconds() / whole
-
-    ribbons = []
-    for fold in found["splits"]:
-        slices = fold["slices"]
-        train = share(slices["fit"]["from_at"]), share(slices["calibration"]["to_at"])
-        test = share(slices["test"]["from_at"]), share(slices["test"]["to_at"])
-        ribbons.append(
-            {
-                "number": fold["number"],
-                "train": (train[0], train[1] - train[0]),
-                "purge": (train[1], max(0.0, test[0] - train[1])),
-                "test": (test[0], test[1] - test[0]),
-                "slices": slices,
-                "purged": fold["purged"],
-                "embargoed": fold["embargoed"],
-            }
-        )
-    holdout = 100 * (found["holdout_at"] - first).total_seconds() / whole
     return {
         "estimate": found,
-        "ribbons": ribbons,
-        "holdout": (holdout, 100 - holdout),
+        "ribbon": split_ribbon(found, spec, version),
+        "warning": memory_problem(found),
         "version": version,
     }
 

@@ -31,6 +31,7 @@ from modeling.measures import (
 from modeling.models import PredictionSet, TrainingRun
 from modeling.selections import selection_report
 from modeling.services import resume_run
+from modeling.spent import spent_rows
 
 SORTS = {
     "created": "created_at",
@@ -72,6 +73,7 @@ def run_page(
         "verdicts": head_verdicts(run.verdict),
         "backtests": run.backtests.select_related("job"),
         "predictions": next((row for row in sets if row.rung == PredictionSet.MODEL), None),
+        "spent": spent_rows(run),
         "may_resume": run.job.status in RESUMABLE,
         "events": run.job.events.order_by("pk")[:200],
         "lines": log_lines(run.job, request),

@@ -249,6 +249,9 @@ if (presetData) {
   };
   form.addEventListener("input", mark);
   form.addEventListener("change", mark);
+  document.getElementById("only-changed").addEventListener("change", (event) => {
+    if (event.target.checked) all("details:has(.changed)", form).forEach((part) => { part.open = true; });
+  });
   mark();
 }
 
