@@ -3,14 +3,16 @@ from __future__ import annotations
 from typing import Any
 
 from django.conf import settings
+from django.contrib.postgres.fields import ArrayField
 from django.db import models
 
 from accounts.models import VisibleQuerySet, WorkspaceRow
 from artifacts.models import StoredFile
 from backtests.specs import BacktestSpec
 from jobs.models import Job
+from jobs.statuses import TERMINAL, JobStatus
 from markets.models import DatasetVersion
-from modeling.models import TrainingRun, Trial
+from modeling.models import Experiment, TrainingRun, Trial
 from specs.columns import SpecColumn
 
 
@@ -103,3 +105,86 @@ class Backtest(WorkspaceRow):
         self.report = self.report | {"verdict": self.withheld}
         self.verdict = self.withheld["word"]
         self.withheld = {}
+
+
+class StudyQuerySet(VisibleQuerySet):
+    def for_list(self) -> StudyQuerySet:
+        """With how many runs there are, have succeeded and have not ended."""
+        return self.select_related("experiment", "created_by", "job").annotate(
+            run_count=models.Count("variants__runs", distinct=True),
+            done_count=models.Count("variants__runs", filter=_OF_DONE, distinct=True),
+            open_count=models.Count("variants__runs", filter=_OF_OPEN, distinct=True),
+        )
+
+    def of_job(self, job: Job) -> Study:
+        """The study that was launched with this job, or one of whose runs brought it."""
+        is_ours = models.Q(job=job) | models.Q(variants__runs__job=job)
+        study: Study = self.filter(is_ours).distinct().get()
+        return study
+
+
+_RUN_STATUS = "variants__runs__run__job__status"
+_OF_DONE = models.Q(**{_RUN_STATUS: JobStatus.SUCCEEDED})
+_OF_OPEN = models.Q(variants__runs__isnull=False) & ~models.Q(**{f"{_RUN_STATUS}__in": TERMINAL})
+
+
+class Study(WorkspaceRow):
+    """An ablation: an experiment, and variants that each change one component of it."""
+
+    created_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+"
+    )
+    name = models.CharField(max_length=200)
+    experiment = models.ForeignKey(Experiment, on_delete=models.PROTECT, related_name="studies")
+    seeds = ArrayField(models.PositiveIntegerField())
+    # The launch itself; it compares what is there when it begins. Each run brings a job of its own.
+    job = models.OneToOneField(Job, on_delete=models.PROTECT, related_name="study")
+
+    objects = StudyQuerySet.as_manager()  # type: ignore[misc]  # narrows the base's manager
+
+    class Meta:
+        ordering = ["-pk"]
+        indexes = [models.Index(fields=["workspace", "-created_at"], name="studies_by_workspace")]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class StudyVariant(models.Model):
+    """One row of a study's table: the base, a variant, or why there is no such variant."""
+
+    study = models.ForeignKey(Study, on_delete=models.CASCADE, related_name="variants")
+    place = models.PositiveIntegerField()
+    key = models.CharField(max_length=20)
+    change = models.CharField(max_length=300, blank=True)
+    reason = models.CharField(max_length=500, blank=True)
+    experiment = models.ForeignKey(
+        Experiment, null=True, on_delete=models.PROTECT, related_name="study_variants"
+    )
+    # {"seeds": […], "runs": […], "base_runs": […], "rows": {metric: paired difference}}
+    comparison = models.JSONField(default=dict)
+
+    class Meta:
+        ordering = ["study", "place"]
+        constraints = [models.UniqueConstraint(fields=["study", "key"], name="one_row_per_variant")]
+
+    def __str__(self) -> str:
+        return f"{self.key} of {self.study_id}"
+
+
+class StudyRun(models.Model):
+    """A run that a study counts in; `job` compares again once the run's own backtest has ended."""
+
+    variant = models.ForeignKey(StudyVariant, on_delete=models.CASCADE, related_name="runs")
+    run = models.ForeignKey(TrainingRun, on_delete=models.PROTECT, related_name="study_runs")
+    # None for a run that had finished before the study was launched.
+    job = models.OneToOneField(Job, null=True, on_delete=models.PROTECT, related_name="study_run")
+
+    class Meta:
+        ordering = ["pk"]
+        constraints = [
+            models.UniqueConstraint(fields=["variant", "run"], name="one_row_per_run_of_variant")
+        ]
+
+    def __str__(self) -> str:
+        return f"Run {self.run_id} of variant {self.variant_id}"

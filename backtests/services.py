@@ -104,8 +104,12 @@ def launch_experiment(
     user: User | None,
     seed: int | None = None,
     idempotency_key: str = "",
+    part_of_launch: bool = False,
 ) -> list[TrainingRun]:
-    """Queue a run for each seed of the spec (or the one given), and a backtest behind each run."""
+    """Queue a run for each seed of the spec (or the one given), and a backtest behind each run.
+
+    With `part_of_launch` the hourly quota has counted the launch already.
+    """
     seeds = experiment.model_spec.training.seeds if seed is None else (seed,)
     runs = []
     for place, number in enumerate(seeds):
@@ -115,7 +119,7 @@ def launch_experiment(
             user=user,
             seed=number,
             idempotency_key=key,
-            part_of_launch=place > 0,
+            part_of_launch=part_of_launch or place > 0,
         )
         if is_new:
             _queue_own_backtest(run, user)

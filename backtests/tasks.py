@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from backtests.models import Backtest
+from backtests.models import Backtest, Study
 from jobs.attempts import RunningAttempt
 from jobs.decorators import job_task
 from jobs.models import Job
@@ -12,3 +12,11 @@ def run_backtest_job(job: Job, attempt: RunningAttempt) -> None:
     from backtests.pipeline import run_backtest
 
     run_backtest(Backtest.objects.select_related("run__experiment").get(job=job), attempt)
+
+
+@job_task(kind=JobKind.STUDY, queue=Queue.BACKTESTS)
+def run_study_job(job: Job, attempt: RunningAttempt) -> None:
+    from backtests.study_pipeline import compare_variants
+
+    studies = Study.objects.select_related("experiment")
+    compare_variants(studies.of_job(job), attempt)

@@ -58,7 +58,7 @@ def create_experiment(
         preset=preset,
         model_spec=spec,
         backtest_spec=backtest_spec,
-        spec_sha256=_with_data(spec_sha256, versions),
+        spec_sha256=with_data(spec_sha256, versions),
         holdout_at=datetime.fromtimestamp(plan.holdout_at / 1e9, timezone.utc),
         holdout_until=_last_close(spec, versions[0]),
         notes=notes,
@@ -226,7 +226,7 @@ def _check_quotas(spec: ModelSpec, timeframe_minutes: int) -> None:
         raise InvalidSpec(refused)
 
 
-def _with_data(spec_sha256: str, versions: list[DatasetVersion]) -> str:
+def with_data(spec_sha256: str, versions: list[DatasetVersion]) -> str:
     """Equal specs on equal candles are one trial; on other candles they are another."""
     parts = [spec_sha256, *(version.sha256 for version in versions)]
     return hashlib.sha256("".join(parts).encode()).hexdigest()

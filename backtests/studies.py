@@ -1,0 +1,327 @@
+"""Ablation as a study: planned, launched as one, cancelled and resumed as one."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from django.conf import settings
+from django.db import transaction
+
+from accounts.models import User, Workspace
+from backtests.models import Study, StudyRun, StudyVariant
+from backtests.services import NAME_MAX, create_experiment, estimate, launch_experiment
+from backtests.specs import ExperimentSpec
+from backtests.variants import BASE, BASE_LABEL, KEYS, derived_variants, reason_of
+from jobs.errors import JobConflict, QueueFull
+from jobs.idempotency import replay
+from jobs.models import Job
+from jobs.services import RESUMABLE, RETRY_AFTER_S, enqueue, request_cancel, resume_job
+from jobs.statuses import JobKind, JobStatus, Queue
+from modeling.models import Experiment, TrainingRun
+from modeling.services import resume_run, with_data
+from specs.declaration import InvalidSpec
+
+SEEDS_MAX = 20
+
+
+@dataclass(frozen=True)
+class Planned:
+    """One row of a study before anything is made: its cost for one run, or why there is none."""
+
+    key: str
+    label: str
+    change: str
+    spec: ExperimentSpec | None
+    reason: str
+    spec_sha256: str
+    estimate: dict[str, Any]
+    finished: dict[int, TrainingRun]
+    seeds: tuple[int, ...]
+
+    @property
+    def to_train(self) -> int:
+        """Runs that have to be made; those that finished with an equal spec are taken as they are."""
+        return 0 if self.spec is None else len(self.seeds) - len(self.finished)
+
+    @property
+    def seconds_low(self) -> int:
+        return self.to_train * int(self.estimate.get("seconds_low", 0))
+
+    @property
+    def seconds_high(self) -> int:
+        return self.to_train * int(self.estimate.get("seconds_high", 0))
+
+
+def seeds_of(experiment: Experiment, count: int) -> tuple[int, ...]:
+    """`count` seeds: those of the spec first, then the smallest others."""
+    own = experiment.model_spec.training.seeds
+    others = [seed for seed in range(count + len(own)) if seed not in own]
+    return (*own, *others)[:count]
+
+
+def plan_study(experiment: Experiment, seeds: Sequence[int], keys: Iterable[str]) -> list[Planned]:
+    """The base and the chosen variants in their order. Raises InvalidSpec for unknown ones."""
+    wanted = _checked(seeds, keys)
+    base = ExperimentSpec.parse(experiment.spec)
+    planned = [_planned(experiment, BASE, BASE_LABEL, "", base, "", tuple(seeds))]
+    for derived in derived_variants(base):
+        if derived.key in wanted:
+            planned.append(
+                _planned(
+                    experiment,
+                    derived.key,
+                    derived.label,
+                    derived.change,
+                    derived.spec,
+                    derived.reason,
+                    tuple(seeds),
+                )
+            )
+    return planned
+
+
+def _checked(seeds: Sequence[int], keys: Iterable[str]) -> set[str]:
+    wanted = set(keys)
+    refused = {}
+    if not 1 <= len(seeds) <= SEEDS_MAX or len(set(seeds)) < len(seeds):
+        refused["seeds"] = f"found {len(seeds)}; expected 1 to {SEEDS_MAX} different seeds"
+    elif any(not 0 <= seed < 2**31 for seed in seeds):
+        refused["seeds"] = "expected whole numbers from 0 to 2147483647"
+    if unknown := sorted(wanted - set(KEYS)):
+        known = ", ".join(KEYS)
+        refused["variants"] = f'unknown variant "{unknown[0][:80]}"; known: {known}'
+    elif not wanted:
+        refused["variants"] = "found none; choose at least one"
+    if refused:
+        raise InvalidSpec(refused)
+    return wanted
+
+
+def _planned(
+    experiment: Experiment,
+    key: str,
+    label: str,
+    change: str,
+    spec: ExperimentSpec | None,
+    reason: str,
+    seeds: tuple[int, ...],
+) -> Planned:
+    found: dict[str, Any] = {}
+    finished: dict[int, TrainingRun] = {}
+    spec_sha256 = ""
+    if spec is not None:
+        spec_sha256 = with_data(spec.sha256(), [experiment.version])
+        finished = _finished_runs(experiment.workspace, spec_sha256, seeds)
+        try:
+            found = estimate(spec, experiment.version)
+        except InvalidSpec as error:
+            spec, reason, finished = None, reason_of(error), {}
+    return Planned(key, label, change, spec, reason, spec_sha256, found, finished, seeds)
+
+
+def _finished_runs(
+    workspace: Workspace, spec_sha256: str, seeds: Sequence[int]
+) -> dict[int, TrainingRun]:
+    """The latest run of each seed that has ended well together with its own backtest."""
+    rows = TrainingRun.objects.filter(
+        workspace=workspace,
+        experiment__spec_sha256=spec_sha256,
+        seed__in=seeds,
+        job__status=JobStatus.SUCCEEDED,
+        backtests__is_own=True,
+        backtests__job__status=JobStatus.SUCCEEDED,
+    )
+    return {run.seed: run for run in rows.order_by("pk")}
+
+
+@transaction.atomic
+def launch_study(
+    experiment: Experiment,
+    *,
+    user: User,
+    seeds: Sequence[int],
+    keys: Iterable[str],
+    idempotency_key: str = "",
+) -> Study:
+    """Make the variants, queue their runs and the jobs that compare them: one launch.
+
+    Equal finished runs are taken over. Raises InvalidSpec, and QueueFull before anything is made.
+    """
+    wanted = _checked(seeds, keys)
+    workspace = experiment.workspace
+    body = json.dumps(["study", experiment.pk, list(seeds), sorted(wanted)])
+    request_sha256 = hashlib.sha256(body.encode()).hexdigest()
+    if known := replay(workspace, idempotency_key, request_sha256):
+        return Study.objects.get(job=known)
+    planned = plan_study(experiment, seeds, wanted)
+    _refuse_unusable(planned)
+    _refuse_full_queue(workspace, sum(row.to_train for row in planned))
+    job = enqueue(
+        workspace=workspace,
+        created_by=user,
+        kind=JobKind.STUDY,
+        queue=Queue.BACKTESTS,
+        idempotency_key=idempotency_key,
+        request_sha256=request_sha256,
+    )
+    study = Study.objects.create(
+        workspace=workspace,
+        created_by=user,
+        name=_cut(f"Ablation of {experiment.name}"),
+        experiment=experiment,
+        seeds=list(seeds),
+        job=job,
+    )
+    for place, row in enumerate(planned):
+        _add_variant(study, place, row, user)
+    return study
+
+
+def _refuse_unusable(planned: list[Planned]) -> None:
+    """A study of which only the base would be trained shows nothing."""
+    base, *variants = planned
+    if base.spec is None:
+        raise InvalidSpec({"experiment": base.reason})
+    if all(variant.spec is None for variant in variants):
+        reasons = "; ".join(f"{row.label}: {row.reason}" for row in variants)
+        raise InvalidSpec({"variants": f"none of them can be trained. {reasons}"})
+
+
+def _refuse_full_queue(workspace: Workspace, needed: int) -> None:
+    limit = settings.JOBS_QUEUED_TRAININGS
+    queued = Job.objects.filter(
+        workspace=workspace, kind=JobKind.TRAINING, status=JobStatus.QUEUED
+    ).count()
+    if queued + needed > limit:
+        raise QueueFull(
+            "quota_queued",
+            f"The study needs {needed} runs and {queued} are queued; the limit is {limit}. "
+            "Choose fewer seeds or variants, or wait for runs to start.",
+            RETRY_AFTER_S,
+        )
+
+
+def _add_variant(study: Study, place: int, row: Planned, user: User) -> None:
+    experiment = None
+    if row.spec is not None:
+        experiment = study.experiment if row.key == BASE else _experiment_of(study, row, user)
+    variant = StudyVariant.objects.create(
+        study=study,
+        place=place,
+        key=row.key,
+        change=row.change[:300],
+        reason=row.reason[:500],
+        experiment=experiment,
+    )
+    if experiment is None:
+        return
+    for seed in study.seeds:
+        if seed in row.finished:
+            StudyRun.objects.create(variant=variant, run=row.finished[seed])
+        else:
+            _queue_run(variant, experiment, seed, user)
+
+
+def _experiment_of(study: Study, row: Planned, user: User) -> Experiment:
+    """The experiment of a variant; one with an equal spec on equal candles serves again."""
+    assert row.spec is not None
+    same = Experiment.objects.filter(
+        workspace=study.workspace, spec_sha256=row.spec_sha256, archived_at=None
+    )
+    if found := same.prefetch_related("versions__dataset").order_by("-pk").first():
+        return found
+    base = study.experiment
+    return create_experiment(
+        workspace=study.workspace,
+        user=user,
+        name=_cut(base.name, f", {row.label[0].lower()}{row.label[1:]}"),
+        versions=[base.version],
+        spec=row.spec,
+        preset=base.preset,
+        notes=f"Made by the study “{study.name}”: {row.change}.",
+    )
+
+
+def _queue_run(variant: StudyVariant, experiment: Experiment, seed: int, user: User) -> None:
+    (run,) = launch_experiment(experiment, user=user, seed=seed, part_of_launch=True)
+    job = enqueue(
+        workspace=experiment.workspace,
+        created_by=user,
+        kind=JobKind.STUDY,
+        queue=Queue.BACKTESTS,
+        after=run.backtests.get(is_own=True).job,
+    )
+    StudyRun.objects.create(variant=variant, run=run, job=job)
+
+
+def cancel_study(study: Study, *, user: User) -> int:
+    """Ask everything of the study that is open to stop; how many jobs were asked.
+
+    Runs that had finished before are left alone. Raises JobConflict when nothing is open.
+    """
+    asked = 0
+    for job in _own_jobs(study):
+        try:
+            request_cancel(job, user=user)
+            asked += 1
+        except JobConflict:
+            continue  # it ended meanwhile, or with the job it waited for
+    if not asked:
+        raise JobConflict("job_finished", "Nothing of this study is open.", job=study.job)
+    return asked
+
+
+@transaction.atomic
+def resume_study(study: Study, *, user: User) -> int:
+    """Go on with what was stopped or failed: from its checkpoint, or from the beginning.
+
+    A resumed run brings its backtest and its comparison along. Raises QueueFull, and JobConflict
+    when nothing can be resumed; nothing is resumed then.
+    """
+    resumed = sum(_resume(part, user) for part in _parts(study))
+    if study.job.status in RESUMABLE:
+        resume_job(study.job, user, has_checkpoint=True)
+        resumed += 1
+    if not resumed:
+        raise JobConflict("job_finished", "Nothing of this study was stopped.", job=study.job)
+    return resumed
+
+
+def _resume(part: StudyRun, user: User) -> bool:
+    """Resume the first job of the chain run, backtest, comparison that did not succeed."""
+    if part.job is None:
+        return False
+    if part.run.job.status in RESUMABLE:
+        try:
+            resume_run(part.run, user=user)
+        except JobConflict as error:
+            if error.code != "no_checkpoint":
+                raise
+            resume_job(part.run.job, user, has_checkpoint=True)
+        return True
+    for job in (part.run.backtests.get(is_own=True).job, part.job):
+        if job.status in RESUMABLE:
+            resume_job(job, user, has_checkpoint=True)
+            return True
+    return False
+
+
+def _own_jobs(study: Study) -> list[Job]:
+    jobs = [study.job]
+    for part in _parts(study):
+        if part.job is not None:
+            jobs += [part.run.job, part.run.backtests.get(is_own=True).job, part.job]
+    return [job for job in jobs if not job.is_terminal]
+
+
+def _parts(study: Study) -> list[StudyRun]:
+    rows = StudyRun.objects.filter(variant__study=study)
+    return list(rows.select_related("run__job", "run__experiment", "job"))
+
+
+def _cut(name: str, ending: str = "") -> str:
+    return f"{name[: NAME_MAX - len(ending)]}{ending}"
