@@ -60,7 +60,7 @@ def compare_equity(request: HttpRequest) -> HttpResponse:
         if column.backtest and column.backtest.equity:
             columns = equity_columns(column.backtest)
             growth = columns["equity"] / column.backtest.spec.capital
-            tracks[column.label] = columns["time"], growth
+            tracks[column.short] = columns["time"], growth
     return chart_answer(request, equities_figure(tracks), title="Equity, compared")
 
 
@@ -71,7 +71,7 @@ def compare_loss(request: HttpRequest) -> HttpResponse:
     curves = {}
     for column in asked(request).columns:
         trace = curve_figure(column.run, "loss")["data"][0]
-        curves[column.label] = trace["x"], trace["y"]
+        curves[column.short] = trace["x"], trace["y"]
     return chart_answer(request, losses_figure(curves), title="Training loss, compared")
 
 

@@ -21,6 +21,7 @@ from modeling.measures import HEAD_MEASURES, HEADS
 from modeling.models import Fold, PredictionSet, TrainingRun
 
 LEAST, MOST = 2, 10
+SHORT = 40
 KINDS = ("runs", "backtests")
 # Which test blocks there are follows from these fields.
 FOLD_FIELDS = ("scheme", "folds", "embargo_bars", "holdout_fraction")
@@ -44,6 +45,11 @@ class Column:
     def label(self) -> str:
         """Two columns never share it, whatever their names are."""
         return f"#{self.pk} {self.name}"
+
+    @property
+    def short(self) -> str:
+        """The label for heads and legends; the number keeps it apart from the others."""
+        return self.label if len(self.label) <= SHORT else f"{self.label[: SHORT - 1]}…"
 
     @property
     def version(self) -> DatasetVersion:
