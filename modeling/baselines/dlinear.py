@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
 
 from modeling.baselines.rungs import (
     Ints,
@@ -46,21 +49,22 @@ def fit_dlinear(
     """DLinear with the weights of its best epoch, and sentences about what was simplified.
 
     The same samples, losses, schedule and early stop as the network's, on at most 200 000 samples,
-    every k-th. It is cheap enough to be trained again: nothing is saved on the way. Equal task, seed
-    and threads give equal bits on a processor. Raises RungFailed when training diverges or does not
+    every k-th. It is cheap enough to be trained again: nothing is saved on the way. One thread; equal
+    task and seed give equal bits on a processor. Raises RungFailed when training diverges or does not
     fit into memory, and whatever `between` raises.
     """
     step = every(len(task.fit_bars))
     notes = (thinning_note(step, len(task.fit_bars)),) if step > 1 else ()
     network = DLinear(features=task.resident.features, context_bars=task.resident.context_bars)
     try:
-        fitted = fit(
-            spec,
-            dataclasses.replace(task, fit_bars=task.fit_bars[::step]),
-            provenance=Provenance(spec_sha256="", dataset_sha256="", seed=seed),
-            observer=Watched(between),
-            network=network,
-        )
+        with one_thread():
+            fitted = fit(
+                spec,
+                dataclasses.replace(task, fit_bars=task.fit_bars[::step]),
+                provenance=Provenance(spec_sha256="", dataset_sha256="", seed=seed),
+                observer=Watched(between),
+                network=network,
+            )
     except Diverged as error:
         raise RungFailed(
             f"the loss was not finite twice in a row at step {error.step}; "
@@ -71,6 +75,19 @@ def fit_dlinear(
             f"memory ran out at step {error.step}; try batches below {error.batch}"
         ) from error
     return fitted, notes
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Within it torch computes with one thread: on a busy machine several wait for each other at every
+    one of the many small products. The network's number is restored, which fixes its last bits.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def run_dlinear(

@@ -67,6 +67,19 @@ def test_the_test_block_is_not_seen():
     assert torch.equal(weights_of(whole), weights_of(other))
 
 
+def test_the_number_of_threads_neither_changes_the_bits_nor_is_changed():
+    before = torch.get_num_threads()
+    found = []
+    try:
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            found.append(weights_of(trained()[0]))
+            assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+    assert torch.equal(*found)
+
+
 def test_many_samples_are_thinned_and_said_so(monkeypatch):
     monkeypatch.setattr(rungs, "MAX_TRAINING_ROWS", 100)
     fitted, notes = trained(epochs=1)
