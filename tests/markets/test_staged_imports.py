@@ -97,7 +97,7 @@ def test_confirmed_file_becomes_a_version(client, alice):
     assert (done["status"], done["version"]) == ("succeeded", 1)
     assert Dataset.objects.get().instrument.venue == "kraken"
     assert Import.objects.get().upload is None
-    actions = AuditEvent.objects.filter(user=alice).order_by("pk").values_list("action", flat=True)
+    actions = AuditEvent.objects.filter(user=alice).order_by("at").values_list("action", flat=True)
     assert list(actions) == ["upload", "confirm"]
 
 
