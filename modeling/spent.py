@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.db.models import Max
-
+from jobs.models import JobAttempt
 from jobs.statuses import JobStatus
 from modeling.models import TrainingRun
 from modeling.services import estimate
 from specs.declaration import InvalidSpec
 
 
-def spent_rows(run: TrainingRun) -> list[dict[str, Any]]:
-    """Time and peak memory of a run that succeeded, each beside its estimate; else none."""
+def spent_rows(run: TrainingRun, attempt: JobAttempt | None) -> list[dict[str, Any]]:
+    """Time of a run that succeeded and peak memory of its last attempt, each beside its estimate; else none."""
     if run.job.status != JobStatus.SUCCEEDED:
         return []
     try:
@@ -21,7 +20,6 @@ def spent_rows(run: TrainingRun) -> list[dict[str, Any]]:
     except InvalidSpec:
         return []
     duration = run.job.duration
-    peak = run.job.attempts.aggregate(peak=Max("peak_memory_mib"))["peak"]
     return [
         {
             "label": "Time",
@@ -37,6 +35,6 @@ def spent_rows(run: TrainingRun) -> list[dict[str, Any]]:
             "unit": "MiB",
             "low": planned["memory_mib"],
             "high": planned["memory_mib"],
-            "actual": peak,
+            "actual": attempt.peak_memory_mib if attempt else None,
         },
     ]

@@ -4,7 +4,7 @@ from typing import Any
 
 from django.contrib import messages
 from django.core.exceptions import BadRequest
-from django.db.models import Prefetch, Q, QuerySet
+from django.db.models import Prefetch, Q, QuerySet, prefetch_related_objects
 from django.http import FileResponse, Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import conditional_page, require_POST, require_safe
@@ -61,9 +61,11 @@ def run_page(
     request: HttpRequest, run: TrainingRun, *, status: int = 200, **extra: object
 ) -> HttpResponse:
     """The page of a run; `extra` is what a refused form brings back."""
+    prefetch_related_objects([run], "folds")  # the live box counts the same rows
     sets, folds = run.prediction_sets.filter(is_holdout=False), list(run.folds.all())
+    live = run_context(run)
     context = {
-        **run_context(run),
+        **live,
         "charts": [(kind, title) for kind, (title, _, _) in CURVES.items()],
         "folds": folds,
         "selection": selection_report(folds),
@@ -73,7 +75,7 @@ def run_page(
         "verdicts": head_verdicts(run.verdict),
         "backtests": run.backtests.select_related("job"),
         "predictions": next((row for row in sets if row.rung == PredictionSet.MODEL), None),
-        "spent": spent_rows(run),
+        "spent": spent_rows(run, live["attempt"]),
         "may_resume": run.job.status in RESUMABLE,
         "events": run.job.events.order_by("pk")[:200],
         "lines": log_lines(run.job, request),
@@ -168,7 +170,7 @@ def predictions_file(request: HttpRequest, pk: int, set_pk: int) -> FileResponse
 
 def visible_runs(request: HttpRequest) -> QuerySet[TrainingRun]:
     rows: QuerySet[TrainingRun] = TrainingRun.objects.visible_to(request.user)
-    versions = DatasetVersion.objects.select_related("dataset__instrument")
+    versions = DatasetVersion.objects.select_related("dataset__instrument", "acceptance")
     return rows.select_related("job", "experiment", "alarm_explained_by").prefetch_related(
         Prefetch("experiment__versions", versions)
     )

@@ -146,11 +146,13 @@ def test_the_source_of_somebody_else_is_404(client, version):
     assert not Experiment.objects.filter(workspace=version.workspace).exists()
 
 
-def test_a_finished_run_shows_estimate_and_actual(client, version):
+def test_a_finished_run_shows_estimate_and_actual(client, version, django_assert_max_num_queries):
     run = factories.make_run(factories.make_experiment(version.workspace, version))
     JobAttempt.objects.filter(job=run.job).update(peak_memory_mib=712)
-    time, memory = spent_rows(run)
+    time, memory = spent_rows(run, run.job.last_attempt)
     assert time["low"] < time["high"]
     assert timedelta(seconds=time["actual"]) == run.job.duration
     assert memory["actual"] == 712
+    with django_assert_max_num_queries(15):
+        client.get(f"/runs/{run.pk}/")
     assert "Estimate and actual" in client.get(f"/runs/{run.pk}/").content.decode()
