@@ -21,7 +21,9 @@ from modeling.measures import rung_label
 from modeling.specs import ModelSpec
 from modeling.training.fit import FittedFold, FoldTask
 from modeling.training.predict import HeadOutputs, predict
+from modeling.training.resident import Standard, window_log_volatility
 from modeling.windows.make import FoldWindows, Windows
+from modeling.windows.targets import Labels
 
 Bars = NDArray[np.int64]
 
@@ -72,7 +74,7 @@ def finish_fold(
     cost_bps = spec.target.cost_bps
     pays = trade_pays(seen.action, fold.labels.realised_return[calibration], cost_bps)
     calibrator = fit_calibrator(seen.confidence_raw, pays)
-    known = known_columns(windows, fold, predicted, seed)
+    known = known_columns(windows, fold.labels, predicted, fold=fold.fold.number, seed=seed)
     ours = known | model_columns(ahead, calibrator.apply(ahead.confidence_raw))
     case = LadderCase(spec, windows, fold, task, float(pays.mean()), seed)
     ladder = climb(
@@ -95,6 +97,9 @@ def finish_fold(
             **fold.learned.to_json(),
             "calibrator": calibrator.to_json(),
             "half_lives": fitted.network.half_lives(),
+            "window_volatility": window_volatility(
+                spec, windows, windows.bars(fold.fold.fit)
+            ).to_json(),
             "effective": fold.fold.effective,
             "notes": {
                 name: list(found.notes) for name, found in ladder.rungs.items() if found.notes
@@ -105,19 +110,24 @@ def finish_fold(
     )
 
 
+def window_volatility(spec: ModelSpec, windows: Windows, fit_bars: Bars) -> Standard:
+    """Mean and spread of the windows' log volatility in the fit slice; the network sees its z-score."""
+    volatility = window_log_volatility(windows.returns, spec.windows.context_bars)
+    return Standard.fitted(volatility, fit_bars)
+
+
 def _thresholds(ladder: Ladder) -> dict[str, float]:
     return {
         name: found.threshold for name, found in ladder.rungs.items() if found.threshold is not None
     }
 
 
-def known_columns(windows: Windows, fold: FoldWindows, bars: Bars, seed: int) -> Table:
+def known_columns(windows: Windows, labels: Labels, bars: Bars, *, fold: int, seed: int) -> Table:
     """Times and realised values of the predicted bars; NaN and −1 where not yet known."""
-    labels = fold.labels
     return {
         "open_at": windows.candles.time[bars],
         "known_at": windows.candles.close_time[bars],
-        "fold": np.full(len(bars), fold.fold.number, dtype=np.int64),
+        "fold": np.full(len(bars), fold, dtype=np.int64),
         "seed": np.full(len(bars), seed, dtype=np.int64),
         "realised_return": labels.realised_return[bars],
         "realised_regime": labels.regime[bars].astype(np.int64),

@@ -6,34 +6,25 @@ Only the trainer process imports this module; it loads torch.
 from __future__ import annotations
 
 import json
-from typing import Any
 
 import numpy as np
-import torch
 from django.conf import settings
 from numpy.typing import NDArray
-from safetensors.torch import load_file
 
-from artifacts.store import FileChanged, scratch_folder, verified_path
+from artifacts.store import scratch_folder
 from jobs.attempts import RunningAttempt
 from jobs.errors import JobFailed
-from jobs.exits import failed
-from jobs.statuses import ExitKind
-from markets.candles.frame import Candles, candles_sha256, read_candles
+from markets.candles.frame import Candles
 from markets.features.compute import compute_features
-from modeling.evaluation.alarm import BlockScore, leak_alarm
-from modeling.evaluation.calibration import Calibrator
-from modeling.evaluation.effective import effective_samples
-from modeling.evaluation.heads import Priors, Scoring, score_heads
-from modeling.evaluation.table import Table, predictions_sha256, write_predictions
-from modeling.folds import known_columns, model_columns, read_fold
-from modeling.judging import MODEL, PRIOR
-from modeling.models import Fold, HoldoutOpening, PredictionSet, TrainingRun, Trial
-from modeling.network.transformer import EnhancedCryptoTransformer, build_network
-from modeling.pipeline import instant, nanoseconds, resident_windows, store_in_run, write_end
-from modeling.training.machine import chosen_precision, set_threads
-from modeling.training.predict import predict
-from modeling.windows.make import FoldWindows, Windows, make_windows, prepare_fold
+from modeling.evaluation.alarm import leak_alarm
+from modeling.evaluation.heads import score_heads
+from modeling.evaluation.table import write_predictions
+from modeling.folds import window_volatility
+from modeling.models import Fold, HoldoutOpening, TrainingRun, Trial
+from modeling.pipeline import closed_within, nanoseconds, sealed_candles, write_end
+from modeling.trained import TrainedFold, block_of, effective_of, raise_alarm, store_set
+from modeling.training.machine import set_threads
+from modeling.windows.make import Windows, make_windows, prepare_fold
 from modeling.windows.selection import Selection
 
 Positions = NDArray[np.int64]
@@ -58,12 +49,12 @@ def score_holdout(opening: HoldoutOpening, attempt: RunningAttempt) -> None:
     attempt.raise_if_stopping()
     attempt.progress(0.4, "Predicting the hold-out")
     sealed = _sealed_samples(windows, opening)
-    predicted = _predictions(windows, fold, last, run, windows.bars(sealed), attempt)
+    predicted = fold.predict(windows.bars(sealed), attempt)
     attempt.progress(0.7, "Scoring the hold-out")
     effective = _effective(windows, sealed, opening)
-    metrics = score_heads(predicted, _scoring(run, last, effective))
+    metrics = score_heads(predicted, fold.scoring(effective))
     alarm = leak_alarm(
-        {"hold-out": _block(metrics, effective)},
+        {"hold-out": block_of(metrics, effective)},
         market="noise" if version.is_synthetic else "real",
         timeframe_minutes=candles.timeframe_minutes,
         horizon_bars=spec.windows.horizon_bars,
@@ -74,10 +65,10 @@ def score_holdout(opening: HoldoutOpening, attempt: RunningAttempt) -> None:
         write_predictions(path, predicted, str(version.dataset.instrument))
 
         def store() -> None:
-            opening.predictions = _store_set(run, predicted, path, last)
+            opening.predictions = store_set(fold, predicted, path, run=run, is_holdout=True)
             opening.metrics = metrics
             opening.save(update_fields=["predictions", "metrics"])
-            _raise_alarm(run, alarm.reasons)
+            raise_alarm(run, alarm.reasons)
             _count_trial(opening)
             attempt.succeed(f"{len(predicted['open_at'])} bars of the hold-out predicted.")
 
@@ -86,21 +77,12 @@ def score_holdout(opening: HoldoutOpening, attempt: RunningAttempt) -> None:
 
 def _whole_candles(opening: HoldoutOpening) -> Candles:
     """The candles the experiment uses, up to the end of the sealed span."""
-    experiment = opening.experiment
-    version = experiment.version
-    try:
-        candles = read_candles(verified_path(version.file), version.dataset.timeframe_minutes)
-    except FileChanged as error:
-        raise failed(ExitKind.DATA_CHANGED, version=version.number) from error
-    if candles_sha256(candles) != version.sha256:
-        raise failed(ExitKind.DATA_CHANGED, version=version.number)
-    first, _ = experiment.model_spec.data.within(version.first_at, opening.until_at)
-    until = nanoseconds(opening.until_at) - candles.bar_ns + 1
-    start, stop = np.searchsorted(candles.time, (nanoseconds(first), until))
-    return candles.slice(int(start), int(stop))
+    version = opening.experiment.version
+    first, until = opening.experiment.model_spec.data.within(version.first_at, opening.until_at)
+    return closed_within(sealed_candles(version), first, until)
 
 
-def _as_trained(windows: Windows, stored: Fold, run: TrainingRun) -> FoldWindows:
+def _as_trained(windows: Windows, stored: Fold, run: TrainingRun) -> TrainedFold:
     """The last fold with the scalers and thresholds it was trained with, proved equal to the stored.
 
     They are fitted on the fit slice alone, so that more candles behind it change nothing.
@@ -115,7 +97,8 @@ def _as_trained(windows: Windows, stored: Fold, run: TrainingRun) -> FoldWindows
             "The last fold is not prepared as it was when it was trained; the code has changed since. "
             "Run the experiment again and open the hold-out with the new run.",
         )
-    return fold
+    volatility = window_volatility(spec, windows, windows.bars(fold.fold.fit))
+    return TrainedFold(run, stored, windows, fold.labels, fold.scale, fold.scaled, volatility)
 
 
 def _sealed_samples(windows: Windows, opening: HoldoutOpening) -> Positions:
@@ -129,109 +112,11 @@ def _sealed_samples(windows: Windows, opening: HoldoutOpening) -> Positions:
     return sealed
 
 
-def _predictions(
-    windows: Windows,
-    fold: FoldWindows,
-    stored: Fold,
-    run: TrainingRun,
-    bars: Positions,
-    attempt: RunningAttempt,
-) -> Table:
-    spec = run.experiment.model_spec
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    resident = resident_windows(spec, windows, fold, device)
-    outputs = predict(
-        _network(stored, run, device, features=resident.features, scales=resident.scales),
-        resident,
-        bars,
-        volatility_mean=fold.scale.volatility_mean,
-        volatility_std=fold.scale.volatility_std,
-        precision=chosen_precision(spec.training.precision, device, width=spec.network.d_model),
-        between=attempt.raise_if_stopping,
-    )
-    calibrator = Calibrator.from_json(stored.state["calibrator"])
-    known = known_columns(windows, fold, bars, run.seed)
-    return known | model_columns(outputs, calibrator.apply(outputs.confidence_raw))
-
-
-def _network(
-    stored: Fold, run: TrainingRun, device: torch.device, *, features: int, scales: tuple[int, ...]
-) -> EnhancedCryptoTransformer:
-    """The network of the fold with its stored weights; nothing is trained."""
-    if stored.weights is None:
-        raise JobFailed("no_weights", "The last fold has no stored weights. Run it again.")
-    spec = run.experiment.model_spec
-    network = build_network(
-        spec.network,
-        features=features,
-        context_bars=spec.windows.context_bars,
-        scales=scales,
-        seed=run.seed,
-    )
-    network.load_state_dict(load_file(verified_path(stored.weights)))
-    return network.to(device)
-
-
 def _effective(windows: Windows, sealed: Positions, opening: HoldoutOpening) -> float:
     """Independent observations among the samples whose label ends inside the span."""
     samples = windows.samples
     usable = samples.has_label & (samples.label_end_at <= nanoseconds(opening.until_at))
-    bars = samples.bar[sealed[usable[sealed]]]
-    return effective_samples(bars + 1, bars + samples.horizon_bars) if bars.size else 0.0
-
-
-def _scoring(run: TrainingRun, stored: Fold, effective: float) -> Scoring:
-    """As the test block of the last fold was scored: its priors come from its own training part."""
-    spec = run.experiment.model_spec
-    assert stored.predictions is not None
-    prior = read_fold(verified_path(stored.predictions))[PRIOR]
-    return Scoring(
-        priors=Priors(
-            regime=np.array([prior[f"regime_{k}"][0] for k in range(4)]),
-            risk=np.array([prior[f"risk_{k}"][0] for k in range(3)]),
-            confidence=np.asarray(prior["confidence"][:1], dtype=float),
-        ),
-        cost_bps=spec.target.cost_bps,
-        horizon_bars=spec.windows.horizon_bars,
-        effective=effective,
-        draws=spec.evaluation.bootstrap_draws,
-        seed=spec.evaluation.bootstrap_seed,
-    )
-
-
-def _block(metrics: dict[str, Any], effective: float) -> BlockScore:
-    action = metrics.get("action", {})
-    return BlockScore(
-        accuracy=action.get("accuracy", {}).get("value"),
-        auc=action.get("auc", {}).get("value"),
-        effective=effective,
-    )
-
-
-def _store_set(run: TrainingRun, table: Table, path: Any, last: Fold) -> PredictionSet:
-    row: PredictionSet = PredictionSet.objects.create(
-        workspace_id=run.workspace_id,
-        run=run,
-        rung=MODEL,
-        is_holdout=True,
-        file=store_in_run(run, path),
-        sha256=predictions_sha256(table),
-        rows=len(table["open_at"]),
-        first_at=instant(int(table["open_at"][0])),
-        last_at=instant(int(table["open_at"][-1])),
-        folds=[{"fold": last.number, "threshold": last.state["thresholds"][MODEL]}],
-    )
-    return row
-
-
-def _raise_alarm(run: TrainingRun, reasons: tuple[str, ...]) -> None:
-    """An alarm of the hold-out is one of the run; an explanation given before did not know of it."""
-    if not reasons:
-        return
-    run.refresh_from_db(fields=["leak_alarm"])
-    run.leak_alarm = {"raised": True, "reasons": [*run.leak_alarm.get("reasons", []), *reasons]}
-    run.alarm_explanation = ""
-    run.save(update_fields=["leak_alarm", "alarm_explanation"])
+    return effective_of(samples.bar[sealed[usable[sealed]]], samples.horizon_bars)
 
 
 def _count_trial(opening: HoldoutOpening) -> None:

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from django.conf import settings
 from django.db.models.functions import Now
+from numpy.typing import NDArray
 
 from artifacts.models import StoredFile
 from artifacts.store import FileChanged, scratch_folder, store_file, verified_path
@@ -31,7 +32,7 @@ from markets.features.table import FeatureTable
 from markets.models import DatasetVersion
 from modeling.baselines.ladder import Ladder
 from modeling.evaluation.table import Table, joined, predictions_sha256, write_predictions
-from modeling.folds import FoldResult, finish_fold, read_fold, write_fold
+from modeling.folds import FoldResult, finish_fold, read_fold, window_volatility, write_fold
 from modeling.judging import MODEL, judge
 from modeling.measures import rung_label
 from modeling.models import BaselineScore, Fold, PredictionSet, TrainingRun, Trial
@@ -44,7 +45,7 @@ from modeling.training.machine import set_threads
 from modeling.training.resident import (
     ResidentWindows,
     ScaledBars,
-    standardised,
+    Standard,
     window_log_volatility,
 )
 from modeling.training.weights import save_weights
@@ -88,17 +89,28 @@ def _is_finished(run: TrainingRun, attempt: RunningAttempt, number: int) -> bool
 
 def _candles_of(run: TrainingRun, version: DatasetVersion) -> Candles:
     """The candles the spec uses, ending at the sealed hold-out: nothing behind it is even read on."""
+    candles = sealed_candles(version)
+    data = run.experiment.model_spec.data
+    first, last = data.within(version.first_at, version.last_at + version.bar)
+    return closed_within(candles, first, min(last, run.experiment.holdout_at))
+
+
+def sealed_candles(version: DatasetVersion) -> Candles:
+    """All candles of a version, proved to be those that were sealed."""
     try:
         candles = read_candles(verified_path(version.file), version.dataset.timeframe_minutes)
     except FileChanged as error:
         raise failed(ExitKind.DATA_CHANGED, version=version.number) from error
     if candles_sha256(candles) != version.sha256:
         raise failed(ExitKind.DATA_CHANGED, version=version.number)
-    data = run.experiment.model_spec.data
-    first, last = data.within(version.first_at, version.last_at + version.bar)
-    until = min(nanoseconds(last), nanoseconds(run.experiment.holdout_at))
-    start, stop = np.searchsorted(candles.time, (nanoseconds(first), until - candles.bar_ns + 1))
-    return candles.slice(int(start), int(stop))
+    return candles
+
+
+def closed_within(candles: Candles, first: datetime, until: datetime) -> Candles:
+    """Candles that open at `first` or later and close by `until`."""
+    last = nanoseconds(until) - candles.bar_ns + 1
+    start, stop = np.searchsorted(candles.time, (nanoseconds(first), last))
+    return candles.slice(int(start), max(int(start), int(stop)))
 
 
 def _windows_of(run: TrainingRun, attempt: RunningAttempt, candles: Candles) -> Windows:
@@ -241,7 +253,13 @@ def _task(spec: ModelSpec, windows: Windows, fold: FoldWindows, device: torch.de
     cut = fold.fold
     return FoldTask(
         number=cut.number,
-        resident=resident_windows(spec, windows, fold, device),
+        resident=resident_windows(
+            spec,
+            windows,
+            fold.scaled,
+            window_volatility(spec, windows, windows.bars(cut.fit)),
+            device,
+        ),
         labels=fold.labels,
         scale=fold.scale,
         fit_bars=windows.bars(cut.fit)[:: spec.windows.stride],
@@ -251,16 +269,20 @@ def _task(spec: ModelSpec, windows: Windows, fold: FoldWindows, device: torch.de
 
 
 def resident_windows(
-    spec: ModelSpec, windows: Windows, fold: FoldWindows, device: torch.device
+    spec: ModelSpec,
+    windows: Windows,
+    scaled: dict[int, NDArray[np.float32]],
+    volatility_of_fit: Standard,
+    device: torch.device,
 ) -> ResidentWindows:
     volatility = window_log_volatility(windows.returns, spec.windows.context_bars)
     scales = windows.table.scales
     bars = ScaledBars(
-        scaled=fold.scaled,
+        scaled=scaled,
         last_closed={k: np.array(scale.last_closed) for k, scale in scales.items() if k > 1},
         close_time_ns=windows.candles.close_time,
         bar_ns=windows.candles.bar_ns,
-        log_volatility_z=standardised(volatility, windows.bars(fold.fold.fit)),
+        log_volatility_z=volatility_of_fit.apply(volatility),
     )
     return ResidentWindows(
         bars,

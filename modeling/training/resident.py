@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -132,12 +133,31 @@ def window_log_volatility(returns: NDArray[np.float64], context_bars: int) -> ND
     return volatility
 
 
+@dataclass(frozen=True)
+class Standard:
+    """Mean and spread of a column at the fit bars; the spread is above 0."""
+
+    mean: float
+    spread: float
+
+    @classmethod
+    def fitted(cls, values: NDArray[np.float64], fit_bars: NDArray[np.int64]) -> Self:
+        """Mean and standard deviation (ddof 0, at least 1e-6) of values [N] at the bars, NaN left out."""
+        at_fit = values[fit_bars]
+        return cls(float(np.nanmean(at_fit)), max(float(np.nanstd(at_fit)), 1e-6))
+
+    def apply(self, values: NDArray[np.float64]) -> NDArray[np.float32]:
+        """z-scores of values [N]; NaN becomes 0."""
+        return np.nan_to_num((values - self.mean) / self.spread, nan=0.0).astype(np.float32)
+
+    def to_json(self) -> dict[str, Any]:  # Any: JSON has no narrower type
+        """Plain JSON data; `Standard(**data)` is equal, bit for bit."""
+        return asdict(self)
+
+
 def standardised(values: NDArray[np.float64], fit_bars: NDArray[np.int64]) -> NDArray[np.float32]:
     """z-score of values [N] by mean and standard deviation (ddof 0) at the fit bars; NaN becomes 0.
 
     A spread below 1e-6 is taken as 1e-6.
     """
-    fitted = values[fit_bars]
-    spread = max(float(np.nanstd(fitted)), 1e-6)
-    z = (values - float(np.nanmean(fitted))) / spread
-    return np.nan_to_num(z, nan=0.0).astype(np.float32)
+    return Standard.fitted(values, fit_bars).apply(values)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,6 +62,15 @@ class FoldFit:
             "targets": self.scale.to_json(),
         }
 
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Self:  # Any: JSON has no narrower type
+        """What `to_json` wrote, equal bit for bit; other keys are not looked at."""
+        return cls(
+            Selection.from_json(data["selection"]),
+            Scalers.from_json(data["scalers"]),
+            TargetScale.from_json(data["targets"]),
+        )
+
 
 @dataclass(frozen=True)
 class FoldWindows:
@@ -89,6 +98,23 @@ def make_windows(
     Raises NotEnoughHistory when a slice is too small, IntervalsMeet when a promise of the split
     does not hold.
     """
+    windows = cut_windows(candles, table, spec)
+    folds = make_folds(
+        windows.samples,
+        spec.evaluation,
+        context_bars=spec.windows.context_bars,
+        bar_ns=candles.bar_ns,
+        holdout_at=holdout_at,
+    )
+    audit_intervals(folds, windows.samples, holdout_at)
+    return dataclasses.replace(windows, folds=folds)
+
+
+def cut_windows(candles: Candles, table: FeatureTable, spec: ModelSpec) -> Windows:
+    """Samples and label values of candles, without folds: for a model that is trained already.
+
+    Raises NotEnoughHistory when no window is complete.
+    """
     samples = eligible_samples(
         candles,
         table,
@@ -96,14 +122,6 @@ def make_windows(
         horizon_bars=spec.windows.horizon_bars,
         regime_bars=spec.target.regime_bars,
     )
-    folds = make_folds(
-        samples,
-        spec.evaluation,
-        context_bars=spec.windows.context_bars,
-        bar_ns=candles.bar_ns,
-        holdout_at=holdout_at,
-    )
-    audit_intervals(folds, samples, holdout_at)
     spliced = splice_prices(candles)
     returns = np.full(len(candles), np.nan)
     returns[1:] = np.log(spliced.close[1:] / spliced.close[:-1])
@@ -114,7 +132,7 @@ def make_windows(
         regime_bars=spec.target.regime_bars,
         target=spec.target,
     )
-    return Windows(candles, table, samples, folds, raw, returns)
+    return Windows(candles, table, samples, [], raw, returns)
 
 
 def learn_from_fit(

@@ -1,0 +1,166 @@
+"""A finished fold at work on candles: its stored weights, scalers and thresholds, nothing trained.
+
+Only the trainer process imports this module; it loads torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import load_file
+
+from artifacts.store import FileChanged, verified_path
+from jobs.attempts import RunningAttempt
+from jobs.errors import JobFailed
+from modeling.evaluation.alarm import BlockScore
+from modeling.evaluation.calibration import Calibrator
+from modeling.evaluation.effective import effective_samples
+from modeling.evaluation.heads import Priors, Scoring
+from modeling.evaluation.table import Table, predictions_sha256
+from modeling.folds import known_columns, model_columns, read_fold
+from modeling.judging import MODEL, PRIOR
+from modeling.models import Fold, PredictionSet, TrainingRun
+from modeling.network.transformer import EnhancedCryptoTransformer, build_network
+from modeling.pipeline import instant, resident_windows, store_in_run
+from modeling.training.machine import chosen_precision
+from modeling.training.predict import predict
+from modeling.training.resident import ResidentWindows, Standard
+from modeling.windows.make import FoldFit, Windows
+from modeling.windows.targets import Labels, TargetScale, label
+
+Bars = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class TrainedFold:
+    """What a finished fold brings to the windows of some candles."""
+
+    run: TrainingRun
+    stored: Fold
+    windows: Windows
+    labels: Labels
+    scale: TargetScale
+    scaled: dict[int, NDArray[np.float32]]
+    volatility: Standard
+
+    def predict(self, bars: Bars, attempt: RunningAttempt) -> Table:
+        """One row of the prediction table for each window that ends at the bars."""
+        spec = self.run.experiment.model_spec
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        resident = resident_windows(spec, self.windows, self.scaled, self.volatility, device)
+        outputs = predict(
+            self._network(resident),
+            resident,
+            bars,
+            volatility_mean=self.scale.volatility_mean,
+            volatility_std=self.scale.volatility_std,
+            precision=chosen_precision(spec.training.precision, device, width=spec.network.d_model),
+            between=attempt.raise_if_stopping,
+        )
+        calibrator = Calibrator.from_json(self.stored.state["calibrator"])
+        known = known_columns(
+            self.windows, self.labels, bars, fold=self.stored.number, seed=self.run.seed
+        )
+        return known | model_columns(outputs, calibrator.apply(outputs.confidence_raw))
+
+    def _network(self, resident: ResidentWindows) -> EnhancedCryptoTransformer:
+        if self.stored.weights is None:
+            raise JobFailed("no_weights", "The fold has no stored weights. Run it again.")
+        spec = self.run.experiment.model_spec
+        network = build_network(
+            spec.network,
+            features=resident.features,
+            context_bars=spec.windows.context_bars,
+            scales=resident.scales,
+            seed=self.run.seed,
+        )
+        try:
+            network.load_state_dict(load_file(verified_path(self.stored.weights)))
+        except FileChanged as error:
+            raise JobFailed("weights_changed", f"{error}. Run the experiment again.") from error
+        return network.to(resident.device)
+
+    def scoring(self, effective: float) -> Scoring:
+        """As the test block was scored: the priors come from the fold's own training part."""
+        spec = self.run.experiment.model_spec
+        prior = walked(self.stored, PRIOR)
+        return Scoring(
+            priors=Priors(
+                regime=np.array([prior[f"regime_{k}"][0] for k in range(4)]),
+                risk=np.array([prior[f"risk_{k}"][0] for k in range(3)]),
+                confidence=np.asarray(prior["confidence"][:1], dtype=float),
+            ),
+            cost_bps=spec.target.cost_bps,
+            horizon_bars=spec.windows.horizon_bars,
+            effective=effective,
+            draws=spec.evaluation.bootstrap_draws,
+            seed=spec.evaluation.bootstrap_seed,
+        )
+
+
+def as_stored(run: TrainingRun, stored: Fold, windows: Windows) -> TrainedFold:
+    """The fold with what it kept, applied to other candles than it was trained on."""
+    learned = FoldFit.from_json(stored.state)
+    return TrainedFold(
+        run=run,
+        stored=stored,
+        windows=windows,
+        labels=label(windows.raw, learned.scale),
+        scale=learned.scale,
+        scaled=learned.scalers.apply(windows.table.only(learned.selection.names)),
+        volatility=Standard(**stored.state["window_volatility"]),
+    )
+
+
+def walked(stored: Fold, rung: str) -> Table:
+    """The predictions of the fold's own test block."""
+    if stored.predictions is None:
+        raise JobFailed("no_predictions", "The fold has no stored predictions. Run it again.")
+    return read_fold(verified_path(stored.predictions))[rung]
+
+
+def effective_of(bars: Bars, horizon_bars: int) -> float:
+    """Independent observations among labelled bars."""
+    return effective_samples(bars + 1, bars + horizon_bars) if bars.size else 0.0
+
+
+def block_of(metrics: Mapping[str, Any], effective: float) -> BlockScore:
+    action = metrics.get("action", {})
+    return BlockScore(
+        accuracy=action.get("accuracy", {}).get("value"),
+        auc=action.get("auc", {}).get("value"),
+        effective=effective,
+    )
+
+
+def raise_alarm(run: TrainingRun, reasons: tuple[str, ...]) -> None:
+    """An alarm of later predictions is one of the run; an explanation given before knew nothing of it."""
+    if not reasons:
+        return
+    run.refresh_from_db(fields=["leak_alarm"])
+    run.leak_alarm = {"raised": True, "reasons": [*run.leak_alarm.get("reasons", []), *reasons]}
+    run.alarm_explanation = ""
+    run.save(update_fields=["leak_alarm", "alarm_explanation"])
+
+
+def store_set(fold: TrainedFold, table: Table, path: Path, **of: Any) -> PredictionSet:
+    """The row and the file of a fold's predictions; `of` are the columns that say whose they are."""
+    threshold = fold.stored.state["thresholds"][MODEL]
+    row: PredictionSet = PredictionSet.objects.create(
+        workspace_id=fold.run.workspace_id,
+        rung=MODEL,
+        file=store_in_run(fold.run, path),
+        sha256=predictions_sha256(table),
+        rows=len(table["open_at"]),
+        first_at=instant(int(table["open_at"][0])),
+        last_at=instant(int(table["open_at"][-1])),
+        folds=[{"fold": fold.stored.number, "threshold": threshold}],
+        **of,
+    )
+    return row
