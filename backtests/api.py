@@ -371,10 +371,13 @@ class BacktestList(VisibleList, generics.ListAPIView):  # type: ignore[type-arg]
         if source.is_holdout:
             text = "A hold-out is scored once, by the backtest of its opening."
             raise Problem("holdout_set", text, status_code=409)
-        if source.run.job.status != JobStatus.SUCCEEDED:
-            raise Problem(
-                "run_not_finished", f"The run is {source.run.job.status}.", status_code=409
+        if (run := source.run) is None:
+            text = (
+                "Predictions of a registered model are not backtested yet; choose those of a run."
             )
+            raise Problem("model_set", text, status_code=409)
+        if run.job.status != JobStatus.SUCCEEDED:
+            raise Problem("run_not_finished", f"The run is {run.job.status}.", status_code=409)
         row, headers = started(
             request,
             workspace,
@@ -383,7 +386,7 @@ class BacktestList(VisibleList, generics.ListAPIView):  # type: ignore[type-arg]
                 workspace=workspace,
                 user=request.user,
                 name=data["name"],
-                run=source.run,
+                run=run,
                 spec=spec,
                 idempotency_key=key,
             ),

@@ -53,10 +53,10 @@ def prediction_figure(row: PredictionSet, span: CandleRange) -> Figure:
 
     columns: dict[str, NDArray[np.generic]] = dict(_rows_in(row, span))
     opens = np.asarray(columns["open_at"], dtype=np.int64)
-    candles = candles_in(row.run.experiment.version, CandleRange(span.from_at, span.to_at))
+    candles = candles_in(row.version, CandleRange(span.from_at, span.to_at))
     columns["close"] = _at(candles.time, candles.close, opens)
     columns["threshold"] = _thresholds(row.folds, np.asarray(columns["fold"], dtype=np.int64))
-    return predictions_figure(columns, bar_ns=candles.bar_ns, title=str(row.run))
+    return predictions_figure(columns, bar_ns=candles.bar_ns, title=str(row.maker))
 
 
 def _rows_in(row: PredictionSet, span: CandleRange) -> Table:

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from datetime import date
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -203,11 +203,15 @@ class BaselineScore(models.Model):
 
 
 class PredictionSet(WorkspaceRow):
-    """Out-of-sample predictions of a run, or of one of its learned rungs, in one sealed file."""
+    """Out-of-sample predictions of a run, of one of its learned rungs, or of a registered model, in
+    one sealed file."""
 
     MODEL = "model"
 
-    run = models.ForeignKey(TrainingRun, on_delete=models.PROTECT, related_name="prediction_sets")
+    # None for those that a registered model made later on candles of its choice.
+    run = models.ForeignKey(
+        TrainingRun, null=True, on_delete=models.PROTECT, related_name="prediction_sets"
+    )
     rung = models.CharField(max_length=40, default=MODEL)
     # Of the opened hold-out; never mixed with the walk-forward predictions.
     is_holdout = models.BooleanField(default=False)
@@ -227,7 +231,17 @@ class PredictionSet(WorkspaceRow):
         ]
 
     def __str__(self) -> str:
-        return f"Predictions of {self.run} ({self.rung})"
+        return f"Predictions of {self.maker} ({self.rung})"
+
+    @property
+    def maker(self) -> TrainingRun | RegisteredModel:
+        """The run they belong to, or the model that made them."""
+        return self.run or self.of_model.model  # type: ignore[no-any-return]  # a reverse relation
+
+    @property
+    def version(self) -> DatasetVersion:
+        """The candles that are predicted."""
+        return self.run.experiment.version if self.run else self.of_model.version  # type: ignore[no-any-return]  # a reverse relation
 
 
 class HoldoutOpening(WorkspaceRow):
@@ -253,6 +267,108 @@ class HoldoutOpening(WorkspaceRow):
 
     def __str__(self) -> str:
         return f"Hold-out of {self.run}"
+
+
+class ModelQuerySet(VisibleQuerySet):
+    def for_list(self) -> ModelQuerySet:
+        """With what lists and the page show of the run, its experiment and its candles."""
+        versions = DatasetVersion.objects.for_list().select_related("dataset__instrument")
+        return (
+            self.select_related("run__experiment", "run__job", "fold")
+            .defer("run__causality", "run__libraries", "fold__state")
+            .prefetch_related(models.Prefetch("run__experiment__versions", versions))
+        )
+
+
+class RegisteredModel(WorkspaceRow):
+    """The weights of one fold of a finished run under a name that people use."""
+
+    class Stage(models.TextChoices):
+        CANDIDATE = "candidate", "Candidate"
+        STAGING = "staging", "Staging"
+        PRODUCTION = "production", "Production"
+        RETIRED = "retired", "Retired"
+
+    created_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+"
+    )
+    run = models.ForeignKey(TrainingRun, on_delete=models.PROTECT, related_name="registered")
+    fold = models.ForeignKey(Fold, on_delete=models.PROTECT, related_name="registered")
+    name = models.CharField(max_length=200)
+    stage = models.CharField(max_length=20, choices=Stage.choices, default=Stage.CANDIDATE)
+    notes = models.TextField(blank=True)
+
+    objects = ModelQuerySet.as_manager()  # type: ignore[misc]  # narrows the base's manager
+
+    class Meta:
+        ordering = ["-pk"]
+        constraints = [
+            models.UniqueConstraint(fields=["workspace", "name"], name="one_model_per_name")
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+    def knows(self, version: DatasetVersion) -> bool:
+        """Whether it was trained on candles of this instrument."""
+        trained: DatasetVersion = self.run.experiment.version
+        return trained.dataset.instrument_id == version.dataset.instrument_id
+
+    def sealed_after(self, version: DatasetVersion) -> datetime | None:
+        """The instant behind which this version stays closed; None where nothing is sealed.
+
+        The seal is that of the model's experiment and holds for its instrument until the hold-out
+        has been opened with the model's own run.
+        """
+        experiment = self.run.experiment
+        has_holdout = experiment.holdout_until > experiment.holdout_at
+        if not has_holdout or not self.knows(version):
+            return None
+        is_open = HoldoutOpening.objects.filter(run=self.run_id).exists()
+        return None if is_open else experiment.holdout_at
+
+
+class ModelPredictionQuerySet(VisibleQuerySet):
+    def for_list(self) -> ModelPredictionQuerySet:
+        """With what lists and the page show."""
+        rows = self.select_related("job", "model", "version__dataset__instrument", "predictions")
+        return rows.defer("version__report", "version__difference")
+
+    def for_work(self) -> ModelPredictionQuerySet:
+        """With what the prediction itself needs."""
+        return self.select_related(
+            "version__dataset__instrument",
+            "version__file",
+            "model__run__experiment",
+            "model__fold__weights",
+            "model__fold__predictions",
+        ).prefetch_related("model__run__experiment__versions__dataset__instrument")
+
+
+class ModelPrediction(WorkspaceRow):
+    """What a registered model says of a dataset version; its status is that of its job."""
+
+    created_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+"
+    )
+    model = models.ForeignKey(RegisteredModel, on_delete=models.PROTECT, related_name="predictions")
+    version = models.ForeignKey(
+        DatasetVersion, on_delete=models.PROTECT, related_name="model_predictions"
+    )
+    job = models.OneToOneField(Job, on_delete=models.PROTECT, related_name="model_prediction")
+    predictions = models.OneToOneField(
+        PredictionSet, null=True, on_delete=models.PROTECT, related_name="of_model"
+    )
+    metrics = models.JSONField(default=dict)
+    notices = models.JSONField(default=list)
+
+    objects = ModelPredictionQuerySet.as_manager()  # type: ignore[misc]  # narrows the base's manager
+
+    class Meta:
+        ordering = ["-pk"]
+
+    def __str__(self) -> str:
+        return f"{self.model} on {self.version}"
 
 
 class TrialQuerySet(VisibleQuerySet):

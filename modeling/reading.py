@@ -26,10 +26,10 @@ def prediction_rows(row: PredictionSet, span: CandleRange) -> list[dict[str, Any
     """The first `span.most` predictions of the span as plain JSON; what is not known is null."""
     table = {name: values[: span.most] for name, values in prediction_columns(row, span).items()}
     opens, knowns = iso_times(table["open_at"]), iso_times(table["known_at"])
-    version = row.run.experiment.version
+    instrument = str(row.version.dataset.instrument)
     return [
         {
-            "instrument": str(version.dataset.instrument),
+            "instrument": instrument,
             "open_at": opens[place],
             "known_at": knowns[place],
             "fold": int(table["fold"][place]),

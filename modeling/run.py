@@ -10,7 +10,7 @@ import sys
 
 
 def main(attempt):  # type: ignore[no-untyped-def]  # typed imports would load Django too early
-    from modeling.models import HoldoutOpening, TrainingRun
+    from modeling.models import HoldoutOpening, ModelPrediction, TrainingRun
 
     openings = HoldoutOpening.objects.select_related("experiment", "run__experiment")
     opening = attempt.write(lambda: openings.filter(job_id=attempt.job_id).first())
@@ -18,6 +18,14 @@ def main(attempt):  # type: ignore[no-untyped-def]  # typed imports would load D
         from modeling.holdout import score_holdout
 
         score_holdout(opening, attempt)
+        return
+
+    later = ModelPrediction.objects.for_work()
+    prediction = attempt.write(lambda: later.filter(job_id=attempt.job_id).first())
+    if prediction is not None:
+        from modeling.predicting import predict_version
+
+        predict_version(prediction, attempt)
         return
 
     from modeling.pipeline import train

@@ -15,6 +15,6 @@ def run_training(job: Job, attempt: RunningAttempt) -> None:
 
 @job_task(kind=JobKind.PREDICT, queue=Queue.TRAINING)
 def run_prediction(job: Job, attempt: RunningAttempt) -> None:
-    """An opened hold-out; it needs the network, so it is a trainer's work as well."""
+    """An opened hold-out or a registered model; they need the network, so a trainer does the work."""
     attempt.progress(0.0, "Starting the trainer")
     supervise(job, attempt, module="modeling.run")
