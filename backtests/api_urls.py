@@ -1,6 +1,6 @@
 from django.urls import path
 
-from backtests import alarm_api, api, compare_api, holdout_api, trial_api
+from backtests import alarm_api, api, compare_api, holdout_api, study_api, trial_api
 
 app_name = "backtests_api"
 urlpatterns = [
@@ -21,6 +21,10 @@ urlpatterns = [
     path("experiments/<int:pk>/holdout/", holdout_api.ExperimentHoldout.as_view(), name="holdout"),
     path("runs/<int:pk>/explanation/", alarm_api.AlarmExplain.as_view(), name="alarm_explain"),
     path("compare/", compare_api.Compare.as_view(), name="compare"),
+    path("studies/", study_api.StudyList.as_view(), name="study_list"),
+    path("studies/<int:pk>/", study_api.StudyDetail.as_view(), name="study_detail"),
+    path("studies/<int:pk>/cancel/", study_api.StudyCancel.as_view(), name="study_cancel"),
+    path("studies/<int:pk>/resume/", study_api.StudyResume.as_view(), name="study_resume"),
     path("trials/", trial_api.TrialList.as_view(), name="trial_list"),
     path("trials/summary/", trial_api.TrialSummary.as_view(), name="trial_summary"),
     path("backtests/", api.BacktestList.as_view(), name="backtest_list"),

@@ -149,6 +149,34 @@ class Study(WorkspaceRow):
     def __str__(self) -> str:
         return self.name
 
+    def jobs(self) -> list[Job]:
+        """The launch, and run, backtest and comparison of each run the study itself has made."""
+        found = [self.job]
+        for part in StudyRun.objects.of_study(self):
+            if part.job is not None:
+                found += part.chain()
+        return found
+
+    @property
+    def status(self) -> JobStatus:
+        """One word for all of its jobs."""
+        return status_of_all([JobStatus(job.status) for job in self.jobs()])
+
+
+def status_of_all(statuses: list[JobStatus]) -> JobStatus:
+    """What holds while work is open, else the worst end that one of them came to."""
+    for status in (
+        JobStatus.CANCELLING,
+        JobStatus.RUNNING,
+        JobStatus.QUEUED,
+        JobStatus.ERRORED,
+        JobStatus.FAILED,
+        JobStatus.CANCELLED,
+    ):
+        if status in statuses:
+            return status
+    return JobStatus.SUCCEEDED
+
 
 class StudyVariant(models.Model):
     """One row of a study's table: the base, a variant, or why there is no such variant."""
@@ -158,6 +186,7 @@ class StudyVariant(models.Model):
     key = models.CharField(max_length=20)
     change = models.CharField(max_length=300, blank=True)
     reason = models.CharField(max_length=500, blank=True)
+    parameters = models.PositiveBigIntegerField(null=True)
     experiment = models.ForeignKey(
         Experiment, null=True, on_delete=models.PROTECT, related_name="study_variants"
     )
@@ -172,6 +201,17 @@ class StudyVariant(models.Model):
         return f"{self.key} of {self.study_id}"
 
 
+class StudyRunQuerySet(models.QuerySet["StudyRun"]):
+    def of_study(self, study: Study) -> StudyRunQuerySet:
+        """The runs of a study with their jobs and own backtests, in three queries."""
+        own = Backtest.objects.filter(is_own=True).select_related("job", "trial").defer("report")
+        return (
+            self.filter(variant__study=study)
+            .select_related("variant", "run__job", "run__experiment", "job")
+            .prefetch_related(models.Prefetch("run__backtests", own))
+        )
+
+
 class StudyRun(models.Model):
     """A run that a study counts in; `job` compares again once the run's own backtest has ended."""
 
@@ -179,6 +219,8 @@ class StudyRun(models.Model):
     run = models.ForeignKey(TrainingRun, on_delete=models.PROTECT, related_name="study_runs")
     # None for a run that had finished before the study was launched.
     job = models.OneToOneField(Job, null=True, on_delete=models.PROTECT, related_name="study_run")
+
+    objects = StudyRunQuerySet.as_manager()
 
     class Meta:
         ordering = ["pk"]
@@ -188,3 +230,14 @@ class StudyRun(models.Model):
 
     def __str__(self) -> str:
         return f"Run {self.run_id} of variant {self.variant_id}"
+
+    @property
+    def backtest(self) -> Backtest:
+        """The own backtest of the run; needs `of_study`."""
+        found: Backtest = self.run.backtests.all()[0]
+        return found
+
+    def chain(self) -> list[Job]:
+        """The jobs that this run of the study is made of, in their order."""
+        jobs = [self.run.job, self.backtest.job]
+        return jobs if self.job is None else [*jobs, self.job]

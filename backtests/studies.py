@@ -215,6 +215,7 @@ def _add_variant(study: Study, place: int, row: Planned, user: User) -> None:
         key=row.key,
         change=row.change[:300],
         reason=row.reason[:500],
+        parameters=row.estimate.get("parameters"),
         experiment=experiment,
     )
     if experiment is None:
@@ -264,7 +265,9 @@ def cancel_study(study: Study, *, user: User) -> int:
     Runs that had finished before are left alone. Raises JobConflict when nothing is open.
     """
     asked = 0
-    for job in _own_jobs(study):
+    for job in study.jobs():
+        if job.is_terminal:
+            continue
         try:
             request_cancel(job, user=user)
             asked += 1
@@ -282,7 +285,7 @@ def resume_study(study: Study, *, user: User) -> int:
     A resumed run brings its backtest and its comparison along. Raises QueueFull, and JobConflict
     when nothing can be resumed; nothing is resumed then.
     """
-    resumed = sum(_resume(part, user) for part in _parts(study))
+    resumed = sum(_resume(part, user) for part in StudyRun.objects.of_study(study))
     if study.job.status in RESUMABLE:
         resume_job(study.job, user, has_checkpoint=True)
         resumed += 1
@@ -303,24 +306,10 @@ def _resume(part: StudyRun, user: User) -> bool:
                 raise
             resume_job(part.run.job, user, has_checkpoint=True)
         return True
-    for job in (part.run.backtests.get(is_own=True).job, part.job):
-        if job.status in RESUMABLE:
-            resume_job(job, user, has_checkpoint=True)
-            return True
-    return False
-
-
-def _own_jobs(study: Study) -> list[Job]:
-    jobs = [study.job]
-    for part in _parts(study):
-        if part.job is not None:
-            jobs += [part.run.job, part.run.backtests.get(is_own=True).job, part.job]
-    return [job for job in jobs if not job.is_terminal]
-
-
-def _parts(study: Study) -> list[StudyRun]:
-    rows = StudyRun.objects.filter(variant__study=study)
-    return list(rows.select_related("run__job", "run__experiment", "job"))
+    stopped = [job for job in part.chain() if job.status in RESUMABLE]
+    for job in stopped[:1]:
+        resume_job(job, user, has_checkpoint=True)
+    return bool(stopped)
 
 
 def _cut(name: str, ending: str = "") -> str:

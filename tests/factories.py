@@ -13,7 +13,7 @@ from django.utils import timezone
 from accounts.models import Membership, Role, User, Workspace
 from artifacts.models import StoredFile
 from artifacts.store import local_path, scratch_folder, store_file
-from backtests.models import Backtest
+from backtests.models import Backtest, Study, StudyRun, StudyVariant
 from backtests.specs import BacktestSpec, ExperimentSpec
 from jobs.models import Job, JobAttempt, JobEvent, JobLogLine
 from jobs.statuses import TERMINAL, EventKind, JobKind, JobStatus, Queue
@@ -401,6 +401,23 @@ def make_backtest(
     row.badges = row.report["badges"]
     row.save()
     return row
+
+
+def make_study(run: TrainingRun) -> Study:
+    """A study of the run's experiment in which the run is the base; nothing is compared yet."""
+    job = make_job(run.workspace, kind=JobKind.STUDY)
+    study: Study = Study.objects.create(
+        workspace=run.workspace,
+        name=f"Ablation of {run.experiment.name}",
+        experiment=run.experiment,
+        seeds=[run.seed],
+        job=job,
+    )
+    base = StudyVariant.objects.create(
+        study=study, place=0, key="base", experiment=run.experiment, parameters=50_662
+    )
+    StudyRun.objects.create(variant=base, run=run)
+    return study
 
 
 def _trades(candles: Candles) -> pa.Table:

@@ -19,6 +19,7 @@ from tests.factories import (
     make_experiment,
     make_import,
     make_run,
+    make_study,
     make_user,
     make_version,
 )
@@ -57,6 +58,7 @@ class Rows:
             "runs": {"pk": self.run.pk, "set_pk": self.predictions.pk},
             "predictions": {"pk": self.predictions.pk},
             "backtests": {"pk": self.backtest.pk},
+            "studies": {"pk": make_study(self.run).pk},
             "jobs": {"pk": self.run.job_id},
         }
 

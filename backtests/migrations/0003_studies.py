@@ -84,6 +84,7 @@ class Migration(migrations.Migration):
                 ("key", models.CharField(max_length=20)),
                 ("change", models.CharField(blank=True, max_length=300)),
                 ("reason", models.CharField(blank=True, max_length=500)),
+                ("parameters", models.PositiveBigIntegerField(null=True)),
                 ("comparison", models.JSONField(default=dict)),
                 (
                     "experiment",
