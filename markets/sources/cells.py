@@ -52,13 +52,12 @@ def parse_number(text: str, where: str, line: int) -> float:
     )
 
 
-def floats_of_texts(texts: Sequence[str]) -> NDArray[np.float64] | None:
+def floats_of_texts(texts: pa.Array) -> NDArray[np.float64] | None:
     """All numbers at once, correctly rounded; None unless every text is in plain notation."""
-    array = pa.array(texts, pa.string())
-    if not pc.all(pc.match_substring_regex(array, f"^(?:{_NUMBER.pattern})$")).as_py():
+    if not pc.all(pc.match_substring_regex(texts, f"^(?:{_NUMBER.pattern})$")).as_py():
         return None
     try:
-        return np.asarray(pc.cast(array, pa.float64()).to_numpy(), dtype=np.float64)
+        return np.asarray(pc.cast(texts, pa.float64()).to_numpy(), dtype=np.float64)
     except pa.ArrowInvalid:
         return None
 

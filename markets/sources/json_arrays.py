@@ -202,7 +202,8 @@ def _typed_batch(rows: list[list[Any]], gatherer: Gatherer, first_row: int) -> B
 def _typed_times(cells: Sequence[Any]) -> TimePiece | None:  # Any: whatever JSON can hold
     types = set(map(type, cells))
     if types == {str}:
-        return piece_of_strings(pa.array(cells, pa.string()))
+        texts = _texts(cells)
+        return piece_of_strings(texts) if texts is not None else None
     # Exactly int: a truth value is an int to Python.
     if types != {int} or not 0 <= min(cells) <= max(cells) <= NS_LIMIT:
         return None
@@ -212,8 +213,16 @@ def _typed_times(cells: Sequence[Any]) -> TimePiece | None:  # Any: whatever JSO
 def _typed_numbers(cells: Sequence[Any]) -> NDArray[np.float64] | None:  # Any: as above
     types = set(map(type, cells))
     if types == {str}:
-        return floats_of_texts(cells)
+        texts = _texts(cells)
+        return floats_of_texts(texts) if texts is not None else None
     return np.array(cells, dtype=np.float64) if types <= {int, float} else None
+
+
+def _texts(cells: Sequence[str]) -> pa.Array | None:
+    try:
+        return pa.array(cells, pa.string())
+    except UnicodeEncodeError:  # JSON can name half of a surrogate pair, which is no character
+        return None
 
 
 def _written_cell(cell: object) -> str:

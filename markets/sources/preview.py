@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from markets.candles.errors import InvalidCandles
+from markets.candles.errors import InvalidCandles, printable
 from markets.candles.examination import Examination, examine_rows
 from markets.candles.raw import Notice, RawCandles, SourceSettings
 from markets.candles.report import utc_text
@@ -200,4 +200,6 @@ def _sample(
             header, cells = sample_of_text(path, packed=packed, rows=SAMPLE_ROWS)
     except InvalidCandles:
         return (), ()
-    return tuple(header), tuple(tuple(cell[:SHOWN_CHARACTERS] for cell in row) for row in cells)
+    # What is stored is printable: a database takes neither NUL nor half of a surrogate pair.
+    shown = ([printable(cell[:SHOWN_CHARACTERS]) for cell in row] for row in cells)
+    return tuple(map(printable, header)), tuple(map(tuple, shown))

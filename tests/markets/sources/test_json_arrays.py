@@ -228,3 +228,9 @@ def test_mixed_units_are_refused_with_the_row(tmp_path):
 def test_too_many_rows_are_refused(tmp_path, monkeypatch):
     monkeypatch.setattr("markets.sources.table.MAX_ROWS", 5)
     assert refusal(tmp_path, arrays(6)).code == "too_large"
+
+
+@pytest.mark.parametrize(("column", "code"), [(0, "bad_timestamp"), (1, "bad_number")])
+def test_half_of_a_surrogate_pair_is_a_bad_cell(tmp_path, column, code):
+    rows = [[str(cell) for cell in row] for row in with_cell(2, column, "1\ud800")]
+    assert refusal(tmp_path, rows).code == code

@@ -219,3 +219,14 @@ def test_a_header_without_a_known_name_is_guessed_by_position(tmp_path):
         role: f"#{place}" for place, role in enumerate(HEADER.split(","), 1)
     }
     assert text(tmp_path, text_of(["1,2,3"] * 8, "a,b,c")).guess == {}
+
+
+@pytest.mark.parametrize("cell", ["\0", "\ud800", "\x1b"])
+@pytest.mark.parametrize("column", [0, 1, 11])
+def test_what_a_preview_repeats_of_a_file_can_be_stored(tmp_path, cell, column):
+    row = [1704067200000, "1", "2", "0.5", "1", "3", 1704067499999, "3", 1, "1", "1", "x"]
+    row[column] = cell
+    path = written(tmp_path, json.dumps([row] * 3), "candles.json")
+    stored = json.dumps(preview_source(path, path.name, spec_of(), now_ns=NOW_NS).to_json())
+    assert json.dumps(cell)[1:-1] not in stored
+    assert "\\ufffd" in stored
