@@ -197,7 +197,8 @@ def _work_again(kind: JobKind, row: Import, user: User, spec: ImportSpec, key: s
     if earlier := _replayed(row.workspace, key, request_sha256):
         return earlier
     # Locked, so that two tabs start one job and the upload is not forgotten meanwhile.
-    row = Import.objects.select_for_update(of=("self",)).select_related("job").get(pk=row.pk)
+    # Alone: whoever waited would not find the row joined to the job that it had before.
+    row = Import.objects.select_for_update().get(pk=row.pk)
     _require_confirmable(row)
     row.earlier_jobs.add(row.job)
     row.job = _queued(kind, row.workspace, user, key, request_sha256)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
+from django.db import connection
 from django.db.models import F
 
 from accounts.models import AuditEvent, Role, Scope
@@ -247,3 +249,17 @@ def test_detection_that_was_stopped_can_still_be_imported(client):
     Job.objects.update(status=JobStatus.CANCELLED, ended_at=F("created_at"))
     assert client.get(f"{PATH}{body['id']}/").json()["awaits_confirmation"]
     assert finished(client, confirm(client, body).json())["version"] == 1
+
+
+def test_confirmations_at_the_same_moment_start_one_job(alice, client):
+    row = staged(client)
+
+    def confirm(_):
+        try:
+            return bearer(alice).post(f"{PATH}{row['id']}/confirm/", {}, format="json").status_code
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(6) as pool:
+        assert sorted(pool.map(confirm, range(6))) == [202, *[409] * 5]
+    assert Job.objects.filter(kind=JobKind.IMPORT).count() == 1
