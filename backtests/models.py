@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from django.conf import settings
@@ -149,22 +150,21 @@ class Study(WorkspaceRow):
     def __str__(self) -> str:
         return self.name
 
-    def jobs(self) -> list[Job]:
-        """The launch, and run, backtest and comparison of each run the study itself has made."""
+    def jobs(self, parts: Iterable[StudyRun] | None = None) -> list[Job]:
+        """The launch, and run, backtest and comparison of each run the study itself has made.
+
+        `parts` are the runs of the study where they have been read already.
+        """
         found = [self.job]
-        for part in StudyRun.objects.of_study(self):
+        for part in StudyRun.objects.of_study(self) if parts is None else parts:
             if part.job is not None:
                 found += part.chain()
         return found
 
-    @property
-    def status(self) -> JobStatus:
-        """One word for all of its jobs."""
-        return status_of_all([JobStatus(job.status) for job in self.jobs()])
 
-
-def status_of_all(statuses: list[JobStatus]) -> JobStatus:
-    """What holds while work is open, else the worst end that one of them came to."""
+def status_of_all(jobs: Iterable[Job]) -> JobStatus:
+    """One word for many jobs: what is going on, else the worst end that one of them came to."""
+    statuses = {JobStatus(job.status) for job in jobs}
     for status in (
         JobStatus.CANCELLING,
         JobStatus.RUNNING,

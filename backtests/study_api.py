@@ -9,7 +9,7 @@ from rest_framework.response import Response
 from accounts import audit
 from accounts.api_views import MemberRequest, VisibleList, VisibleRows
 from accounts.rest import Problem, StrictSerializer, refuse_conflict
-from backtests.models import Study
+from backtests.models import Study, StudyRun, status_of_all
 from backtests.studies import SEEDS_MAX, cancel_study, launch_study, resume_study, seeds_of
 from backtests.study_table import WORDS, progress_of, table_json
 from backtests.variants import KEYS
@@ -83,7 +83,7 @@ class StudyVariantSerializer(serializers.Serializer[Any]):
 class StudyDetailSerializer(StudySerializer):
     """With the table as far as it is filled."""
 
-    status = serializers.CharField()
+    status = serializers.SerializerMethodField()
     progress = serializers.SerializerMethodField()
     variants = serializers.SerializerMethodField()
 
@@ -91,9 +91,12 @@ class StudyDetailSerializer(StudySerializer):
         model = Study
         fields = (*StudySerializer.Meta.fields, "status", "progress", "variants")
 
+    def get_status(self, study: Study) -> str:
+        return status_of_all(study.jobs())
+
     @extend_schema_field(ProgressSerializer)
     def get_progress(self, study: Study) -> Any:
-        return progress_of(study)
+        return progress_of(StudyRun.objects.of_study(study))
 
     @extend_schema_field(StudyVariantSerializer(many=True))
     def get_variants(self, study: Study) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from statistics import fmean, stdev
 from typing import Any
@@ -133,10 +133,10 @@ class Row:
     cells: tuple[Cell, ...]
 
 
-def table_of(study: Study) -> list[Row]:
-    """All rows in their order, from what is stored at this moment; a handful of queries."""
+def table_of(study: Study, known: Iterable[StudyRun] | None = None) -> list[Row]:
+    """All rows in their order, from what is stored at this moment; `known` are the runs, if read."""
     parts: dict[int, list[StudyRun]] = {}
-    for part in StudyRun.objects.of_study(study):
+    for part in StudyRun.objects.of_study(study) if known is None else known:
         parts.setdefault(part.variant_id, []).append(part)
     withheld = {part.run_id for found in parts.values() for part in found if part.run.is_withheld}
     return [_row(variant, parts.get(variant.pk, []), withheld) for variant in study.variants.all()]
@@ -210,9 +210,9 @@ def word_of(interval: Sequence[float] | None) -> str:
     return "worse" if high < 0 else "not_shown"
 
 
-def progress_of(study: Study) -> Json:
+def progress_of(parts: Iterable[StudyRun]) -> Json:
     """How many runs there are, and how many of them wait, run, have succeeded or ended otherwise."""
-    statuses = [part.run.job.status for part in StudyRun.objects.of_study(study)]
+    statuses = [part.run.job.status for part in parts]
     succeeded = statuses.count(JobStatus.SUCCEEDED)
     queued = statuses.count(JobStatus.QUEUED)
     running = statuses.count(JobStatus.RUNNING) + statuses.count(JobStatus.CANCELLING)

@@ -16,7 +16,7 @@ from django.views.decorators.http import (
 from accounts import audit
 from accounts.editing import listing, new_key, require_editor_of, user_of
 from backtests.experiment_views import fetched as fetched_experiment
-from backtests.models import Study
+from backtests.models import Study, StudyRun, status_of_all
 from backtests.studies import (
     SEEDS_MAX,
     cancel_study,
@@ -136,9 +136,10 @@ def asked_count(request: HttpRequest) -> int | None:
 @require_safe
 def study_detail(request: HttpRequest, pk: int) -> HttpResponse:
     study = fetched(request, pk)
+    live = live_context(study)
     context = {
-        **live_context(study),
-        "rows": table_of(study),
+        **live,
+        "rows": table_of(study, live["parts"]),
         "measures": MEASURES,
         "other_trades": OTHER_TRADES,
     }
@@ -211,11 +212,12 @@ def fetched(request: HttpRequest, pk: int) -> Study:
 
 def live_context(study: Study) -> dict[str, Any]:
     """What the live box shows, and whether there is more to come."""
-    jobs = study.jobs()
-    progress = progress_of(study)
+    parts = list(StudyRun.objects.of_study(study))
+    jobs, progress = study.jobs(parts), progress_of(parts)
     return {
         "study": study,
-        "status": study.status,
+        "parts": parts,
+        "status": status_of_all(jobs),
         "is_open": any(job.status not in TERMINAL for job in jobs),
         "can_resume": any(job.status in RESUMABLE for job in jobs),
         "progress": progress,
