@@ -44,7 +44,7 @@ class InUse(Exception):
 
 
 class NothingToAccept(Exception):
-    """A version without findings, or one that was accepted before."""
+    """A version without findings, one that was accepted before, or one that was deleted."""
 
 
 class InvalidText(ValueError):
@@ -52,7 +52,7 @@ class InvalidText(ValueError):
 
 
 def uses_of(version: DatasetVersion) -> list[Use]:
-    """What keeps a version: experiments, backtests, derived versions and work under way."""
+    """What keeps a version: experiments, backtests, predictions, derived versions and work under way."""
     found = [
         *_uses("experiment", version.experiments.all(), "backtests:experiment_detail"),
         *_uses("backtest", version.backtests.filter(is_own=False), "backtests:backtest_detail"),
@@ -63,6 +63,9 @@ def uses_of(version: DatasetVersion) -> list[Use]:
     ]
     under_way = version.resamplings.exclude(job__status__in=TERMINAL)
     found += _uses("import", under_way, "markets:import_detail")
+    for row in version.model_predictions.select_related("model").order_by("-pk")[:LISTED]:
+        address = reverse("modeling:model_prediction", args=[row.model_id, row.pk])
+        found.append(Use("prediction", str(row), address, row.created_at))
     for row in version.feature_reports.exclude(job__status__in=TERMINAL):
         found.append(
             Use("job", "features", reverse("jobs:job_detail", args=[row.job_id]), row.created_at)
@@ -111,7 +114,8 @@ def refuse_findings(versions: Iterable[DatasetVersion]) -> None:
 def accept_findings(version: DatasetVersion, *, user: User, reason: str) -> Acceptance:
     """Take candles as they are, with the reason why. Raises NothingToAccept or InvalidText."""
     reason = _checked(reason, REASON_MAX)
-    DatasetVersion.objects.select_for_update(no_key=True).get(pk=version.pk)
+    if not DatasetVersion.objects.select_for_update(no_key=True).filter(pk=version.pk).first():
+        raise NothingToAccept(f"{version} was deleted.")
     if Acceptance.objects.filter(version=version).exists():
         raise NothingToAccept(f"The findings of {version} were accepted before.")
     if not version.findings:
@@ -128,7 +132,8 @@ def accept_findings(version: DatasetVersion, *, user: User, reason: str) -> Acce
 def rename_dataset(dataset: Dataset, name: str) -> None:
     """Another name for lists and pages; nothing that was made from it changes. Raises InvalidText."""
     dataset.name = _checked(name, NAME_MAX)
-    dataset.save(update_fields=["name"])
+    # Not save(): it fails where the dataset was deleted meanwhile.
+    Dataset.objects.filter(pk=dataset.pk).update(name=dataset.name)
 
 
 @transaction.atomic

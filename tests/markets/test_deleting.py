@@ -9,7 +9,15 @@ from django.db import connection, transaction
 
 from jobs.statuses import JobStatus
 from markets.models import Dataset, DatasetVersion, Import
-from markets.services.datasets import InUse, delete_dataset, delete_version, hold_for_use
+from markets.services.datasets import (
+    InUse,
+    NothingToAccept,
+    accept_findings,
+    delete_dataset,
+    delete_version,
+    hold_for_use,
+    rename_dataset,
+)
 from specs.declaration import InvalidSpec
 from tests import factories
 
@@ -112,6 +120,18 @@ def test_an_experiment_on_a_version_that_was_just_deleted_is_refused():
     delete_version(version)
     with pytest.raises(InvalidSpec, match="deleted"), transaction.atomic():
         hold_for_use([version])
+
+
+def test_findings_of_a_version_that_was_just_deleted_are_nothing_to_accept(version):
+    delete_version(version)
+    with pytest.raises(NothingToAccept, match="was deleted"):
+        accept_findings(version, user=factories.make_user("bob"), reason="Known.")
+
+
+def test_a_name_for_a_dataset_that_was_just_deleted_brings_nothing_back(version):
+    delete_dataset(version.dataset)
+    rename_dataset(version.dataset, "Late")
+    assert not Dataset.objects.exists()
 
 
 def in_thread(act, version, seen):
