@@ -11,7 +11,7 @@ from markets.candles.frame import Candles, read_candles, write_candles
 from markets.candles.report import candle_quality
 from markets.candles.resample import resample_candles
 from markets.models import DatasetVersion, Import
-from markets.pipeline.sealing import seal_version
+from markets.pipeline.sealing import seal_version, sealed_text
 from markets.specs import TIMEFRAME_MINUTES, timeframe_name
 
 
@@ -38,9 +38,10 @@ def resample_version(row: Import, attempt: RunningAttempt) -> None:
         attempt.raise_if_stopping()
         with attempt.fenced():
             version = seal_version(row, coarse, resampling_report(base, candles, coarse), path)
+            text = sealed_text(row, version)
             row.version = version
             row.save(update_fields=["version"])
-            attempt.succeed(f"{version.rows} bars, {version.gap_count} gaps.")
+            attempt.succeed(text)
 
 
 def resampling_report(base: DatasetVersion, candles: Candles, coarse: Candles) -> dict[str, Any]:

@@ -101,6 +101,8 @@ def test_a_dataset_of_that_timeframe_gets_its_next_version(alice, workspace):
 def test_resampling_twice_gives_the_version_there_is(alice, workspace):
     base = factories.make_version(workspace)
     assert resampled(base, alice, "4h") == resampled(base, alice, "4h")
+    last = Import.objects.select_related("job").latest("pk")
+    assert "no new version was made" in last.job.message
 
 
 def test_a_version_that_was_resampled_stays(alice, workspace):
