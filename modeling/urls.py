@@ -1,6 +1,6 @@
 from django.urls import path
 
-from modeling import views
+from modeling import registry_views, views
 
 app_name = "modeling"
 urlpatterns = [
@@ -16,5 +16,36 @@ urlpatterns = [
         "runs/<int:pk>/predictions/<int:set_pk>.parquet",
         views.predictions_file,
         name="predictions_file",
+    ),
+    path("models/", registry_views.model_list, name="model_list"),
+    path("models/new/", registry_views.model_new, name="model_new"),
+    path("models/<int:pk>/", registry_views.model_detail, name="model_detail"),
+    path("models/<int:pk>/change/", registry_views.model_change, name="model_change"),
+    path("models/<int:pk>/predict/", registry_views.model_predict, name="model_predict"),
+    path("models/<int:pk>/card.json", registry_views.model_card_file, name="model_card"),
+    path(
+        "models/<int:pk>/weights.safetensors",
+        registry_views.model_weights_file,
+        name="model_weights",
+    ),
+    path(
+        "models/<int:pk>/predictions/<int:prediction>/",
+        registry_views.model_prediction,
+        name="model_prediction",
+    ),
+    path(
+        "models/<int:pk>/predictions/<int:prediction>/chart/",
+        registry_views.model_prediction_chart,
+        name="model_prediction_chart",
+    ),
+    path(
+        "models/<int:pk>/predictions/<int:prediction>.parquet",
+        registry_views.model_prediction_parquet,
+        name="model_prediction_parquet",
+    ),
+    path(
+        "models/<int:pk>/predictions/<int:prediction>.csv",
+        registry_views.model_prediction_csv,
+        name="model_prediction_csv",
     ),
 ]

@@ -14,6 +14,7 @@ from accounts.models import User
 from backtests.views import CHARTS as BACKTEST_CHARTS
 from modeling.models import PredictionSet
 from modeling.views import CURVES as RUN_CHARTS
+from tests import registry
 from tests.factories import (
     make_backtest,
     make_experiment,
@@ -47,6 +48,8 @@ class Rows:
         self.backtest = make_backtest(self.run)
         self.predictions = PredictionSet.objects.get(run=self.run)
         self.candle_import = make_import(workspace)
+        self.model = registry.make_model(self.run)
+        registry.make_prediction(self.model)
         self.ids: dict[str, dict[str, Any]] = {
             "datasets": {
                 "pk": self.version.dataset_id,
@@ -59,6 +62,7 @@ class Rows:
             "predictions": {"pk": self.predictions.pk},
             "backtests": {"pk": self.backtest.pk},
             "studies": {"pk": make_study(self.run).pk},
+            "models": {"pk": self.model.pk, "prediction": self.model.predictions.get().pk},
             "jobs": {"pk": self.run.job_id},
         }
 

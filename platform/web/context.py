@@ -16,6 +16,7 @@ RAIL = (
     ("Features", "markets:feature_catalogue", "features", "∿"),
     ("Experiments", "backtests:experiment_list", "experiments", "◇"),
     ("Runs", "modeling:run_list", "runs", "▷"),
+    ("Models", "modeling:model_list", "models", "◈"),
     ("Backtests", "backtests:backtest_list", "backtests", "◫"),
     ("Compare", "backtests:compare", "compare", "⇄"),
     ("Trials", "backtests:trial_list", "trials", "№"),
