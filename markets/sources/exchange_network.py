@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import json
 import socket
 import time
 from collections.abc import Iterator
@@ -20,6 +21,8 @@ MAX_BYTES = 16 * 1024 * 1024
 PIECE_BYTES = 64 * 1024
 THROTTLED = (418, 429)
 TURNED_AWAY = (403, 451)
+GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")
+NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 
 
 class Unanswered(Exception):
@@ -44,10 +47,19 @@ def public_addresses(host: str, port: int) -> Iterator[str]:
 
 
 def is_public(address: str) -> bool:
-    """False for loopback, private, link-local, reserved, multicast and mapped such addresses."""
+    """False for loopback, private, link-local, reserved, multicast and mapped such addresses.
+
+    An IPv6 address that stands for an IPv4 address (mapped, 6to4, NAT64) is as public as that one.
+    """
     parsed = ipaddress.ip_address(address.partition("%")[0])
-    mapped = parsed.ipv4_mapped if isinstance(parsed, ipaddress.IPv6Address) else None
-    return (mapped or parsed).is_global and not parsed.is_multicast
+    if isinstance(parsed, ipaddress.IPv4Address):
+        return parsed.is_global and not parsed.is_multicast
+    inner = parsed.ipv4_mapped or parsed.sixtofour
+    if parsed in NAT64:
+        inner = ipaddress.IPv4Address(int(parsed) & 0xFFFFFFFF)
+    if inner is not None:
+        return is_public(str(inner))
+    return parsed in GLOBAL_UNICAST and parsed.is_global
 
 
 class _PublicConnection(HTTPSConnection):
@@ -134,6 +146,15 @@ def _body(response: requests.Response) -> bytes:
             raise TurnedAway(f"the answer has more than {MAX_BYTES // 2**20} MiB")
         if time.monotonic() > deadline:
             raise Unanswered(f"the answer took more than {WHOLE_ANSWER_S:.0f} s")
+    _refuse_damaged(body)
+    return bytes(body)
+
+
+def _refuse_damaged(body: bytearray) -> None:
+    # ccxt reads half an answer as an empty page, and its bars would be missing without a word.
     if not body.lstrip().startswith((b"{", b"[")):
         raise Unanswered("the answer is not JSON")
-    return bytes(body)
+    try:
+        json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise Unanswered(f"the answer is not whole JSON: {error}") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import threading
 import time
@@ -42,7 +43,8 @@ class FakeExchange:
     """What the exchange has, and how it misbehaves.
 
     `faults` maps the number of a request for candles (from 1) to a Status or one of: short, empty,
-    reversed, unsorted, changed, html, cut, hang, redirect, huge. `page_bars` is at most so many
+    reversed, unsorted, changed, html, cut, half (cut where no length was told), hang, redirect,
+    huge, bomb (packed twice). `page_bars` is at most so many
     bars in an answer, as asked when 0. `windowed`: an answer ends one page after its start even
     where no bars are. The last bar of `candles` is still running when `now_ms` says so.
     """
@@ -152,18 +154,27 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(b"", 302, {"Location": f"{self.fake.url}/elsewhere"})
         elif fault == "huge":
             self._send(b"[" + b" " * (17 * 2**20) + b"]", 200)
+        elif fault == "bomb":
+            packed = gzip.compress(gzip.compress(bytes(64 * 2**20)))
+            self._send(packed, 200, {"Content-Encoding": "gzip, gzip"})
+        elif fault == "half":
+            self._send(body[:CUT_AFTER], 200, {"Content-Length": None, "Connection": "close"})
+            self.close_connection = True
         elif fault == "cut":
             self._send(body[:CUT_AFTER], 200, {"Content-Length": str(len(body))})
             self.close_connection = True
         else:
             self._send(body, 200)
 
-    def _send(self, body: bytes, status: int, headers: Mapping[str, str] | None = None) -> None:
+    def _send(
+        self, body: bytes, status: int, headers: Mapping[str, str | None] | None = None
+    ) -> None:
         sent = {"Content-Type": "application/json", "Content-Length": str(len(body))}
         try:
             self.send_response(status)
             for name, value in {**sent, **(headers or {})}.items():
-                self.send_header(name, value)
+                if value is not None:
+                    self.send_header(name, value)
             self.end_headers()
             self.wfile.write(body)
         except OSError:

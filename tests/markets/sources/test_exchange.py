@@ -90,6 +90,7 @@ def test_requests_are_spaced_by_the_rate_limit_of_the_exchange():
         ({2: Status(500), 3: Status(500)}, [1.0, 2.0]),
         ({1: "html", 2: "html", 4: "html"}, [1.0, 2.0, 1.0]),
         ({3: "cut"}, [1.0]),
+        ({1: "half", 3: "half"}, [1.0, 1.0]),
         ({2: Status(503), 3: "cut", 4: Status(502), 5: "html", 6: Status(500)}, [1, 2, 4, 8, 16]),
     ],
     ids=str,
@@ -226,6 +227,7 @@ def test_timeframe_the_exchange_does_not_offer_is_refused_before_anything_is_sen
     [
         ("redirect", "exchange_refused"),
         ("huge", "exchange_refused"),
+        ("bomb", "exchange_refused"),
         (Status(451), "exchange_refused"),
         (Status(400), "exchange_refused"),
         (Status(418, "86400"), "exchange_busy"),
@@ -255,6 +257,17 @@ def test_nothing_is_sent_to_an_address_that_is_not_public_https(url):
         PublicSession().request("GET", url)
 
 
+@pytest.mark.parametrize("second", ["10.0.0.7", "fd00::7", "127.0.0.1"])
+def test_venue_whose_name_leads_to_a_private_address_is_not_connected(monkeypatch, second):
+    answer = [(0, 0, 0, "", (address, 443)) for address in ("1.1.1.1", second)]
+    connected: list[object] = []
+    monkeypatch.setattr("socket.getaddrinfo", lambda *arguments, **options: answer)
+    monkeypatch.setattr("socket.create_connection", lambda *arguments: connected.append(arguments))
+    with pytest.raises(ExchangeFailed, match="has the address") as caught:
+        open_market("binance", "BTC/USDT", "5m", sleep=[].append)
+    assert (caught.value.code, connected) == ("exchange_refused", [])
+
+
 @pytest.mark.parametrize(
     ("address", "public"),
     [
@@ -265,6 +278,12 @@ def test_nothing_is_sent_to_an_address_that_is_not_public_https(url):
         ("fe80::1%eth0", False),
         ("fd00::1", False),
         ("192.0.2.1", False),
+        ("64:ff9b::1.1.1.1", True),
+        ("64:ff9b::169.254.169.254", False),
+        ("2002:7f00:1::", False),
+        ("::ffff:0:127.0.0.1", False),
+        ("::127.0.0.1", False),
+        ("fec0::1", False),
     ],
 )
 def test_public_addresses_are_told_from_others(address, public):
