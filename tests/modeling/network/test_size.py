@@ -7,6 +7,7 @@ import pytest
 
 from modeling.network.size import network_size
 from modeling.network.transformer import EnhancedCryptoTransformer, build_network
+from modeling.presets import PRESETS
 from modeling.specs import NetworkSpec
 from tests.modeling.network.samples import SCALES, small_spec
 
@@ -43,9 +44,30 @@ def test_presets_have_the_published_sizes() -> None:
     assert parameters(SMALL, 67) == 290_806
 
 
-def test_weight_is_four_bytes_a_parameter() -> None:
-    size = network_size(REFERENCE, features=40, context_bars=250, scales=SCALES)
-    assert round(size["weight_mib"], 3) == 113.709
+@pytest.mark.parametrize(
+    ("spec", "features", "context_bars", "mib"),
+    [
+        (REFERENCE, 15, 250, 112.879),
+        (REFERENCE, 25, 250, 113.211),
+        (REFERENCE, 40, 250, 113.709),
+        (REFERENCE, 67, 250, 114.605),
+        (small_spec(), 15, 64, 0.193),
+        (SMALL, 40, 250, 0.938),
+    ],
+)
+def test_weight_is_four_bytes_a_parameter(
+    spec: NetworkSpec, features: int, context_bars: int, mib: float
+) -> None:
+    size = network_size(spec, features=features, context_bars=context_bars, scales=SCALES)
+    assert round(size["weight_mib"], 3) == mib
+
+
+def test_presets_are_the_networks_of_those_sizes() -> None:
+    found = {
+        name: parameters(spec.network, spec.features.count, spec.windows.context_bars)
+        for name, spec in PRESETS.items()
+    }
+    assert found == {"tiny": 50_662, "small": 245_878, "reference": 29_808_026}
 
 
 def test_modules_of_the_reference_network_have_the_published_sizes() -> None:
@@ -97,9 +119,16 @@ def test_reference_network_is_built_with_that_many_parameters() -> None:
 
 
 def test_size_is_known_without_torch() -> None:
-    code = "import sys, modeling.network.size; sys.exit('torch' in sys.modules)"
+    call = "network_size(NetworkSpec(), features=40, context_bars=250, scales=(1, 3, 6, 12))"
+    code = (
+        "from modeling.network.size import network_size; from modeling.specs import NetworkSpec; "
+        f"print({call}['parameters']); sys.exit('torch' in sys.modules)"
+    )
     paths = [path for path in sys.path if path]
     done = subprocess.run(
-        [sys.executable, "-c", f"import sys; sys.path[:0] = {paths!r}; {code}"], check=False
+        [sys.executable, "-c", f"import sys; sys.path[:0] = {paths!r}; {code}"],
+        capture_output=True,
+        check=False,
+        text=True,
     )
-    assert done.returncode == 0
+    assert (done.returncode, done.stdout) == (0, "29808026\n")

@@ -7,13 +7,16 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch.nn import functional
 
-from modeling.network.transformer import build_network
+from modeling.network.transformer import EnhancedCryptoTransformer, build_network
 from tests.modeling.network.samples import (
     SCALES,
+    enlarge_weights,
     random_batch,
     small_network,
     small_spec,
 )
+
+Outputs = dict[str, torch.Tensor]
 
 SHAPES = {
     "action": (16, 1),
@@ -43,6 +46,57 @@ def test_components_can_be_switched_off(changes: dict[str, object]) -> None:
     network = small_network(small_spec(**changes))
     logits = network(random_batch(batch=16))
     assert {name: tuple(out.shape) for name, out in logits.items()} == SHAPES
+
+
+def outputs_after_training_mode(network: EnhancedCryptoTransformer) -> tuple[Outputs, Outputs]:
+    """What the network says in evaluation and, with one seed, in training."""
+    batch = random_batch(batch=16)
+    torch.manual_seed(0)
+    with torch.no_grad():
+        return network.eval()(batch), network.train()(batch)
+
+
+@pytest.mark.parametrize(
+    ("switched_off", "removed", "changes_evaluation"),
+    [
+        # slopes of L + 1 attentions; section 2's row of the MultiScaleProcessor; nothing
+        ({"temporal_bias": False}, (2 + 1) * 4, True),
+        (
+            {"multi_scale": False},
+            4 * (4 * 15 * 32 + 3 * 32) + 5 * (32**2 + 32) + 6 * 32 + 4 + (2 * 32 * 64 + 64 + 32),
+            True,
+        ),
+        ({"adaptive_dropout": False}, 0, False),
+    ],
+)
+def test_each_switch_changes_output_and_size(
+    switched_off: dict[str, object], removed: int, changes_evaluation: bool
+) -> None:
+    whole, without = small_network(), small_network(small_spec(**switched_off))
+    enlarge_weights(whole)
+    without.load_state_dict(whole.state_dict(), strict=False)
+    counts = [sum(p.numel() for p in each.parameters()) for each in (whole, without)]
+    assert counts[0] - counts[1] == removed
+    (evaluated, trained), (evaluated_without, trained_without) = map(
+        outputs_after_training_mode, (whole, without)
+    )
+    for name in SHAPES:
+        same = torch.equal(evaluated[name], evaluated_without[name])
+        assert same is not changes_evaluation, name
+        assert not torch.equal(trained[name], trained_without[name]), name
+
+
+@pytest.mark.parametrize(("patch_bars", "tokens"), [(1, 64), (7, 10), (10, 7)])
+def test_patching_changes_output_and_size(patch_bars: int, tokens: int) -> None:
+    whole = small_network()
+    patched = small_network(small_spec(patch_bars=patch_bars))
+    counts = [sum(p.numel() for p in each.parameters()) for each in (patched, whole)]
+    assert counts[0] - counts[1] == (patch_bars - 4) * 15 * 32 + (tokens - 16) * 32
+    batch = random_batch(patch_bars=patch_bars)
+    with torch.no_grad():
+        assert patched.encode(batch).shape == (8, tokens, 32)
+        found, other = patched.eval()(batch), whole.eval()(random_batch())
+    assert all(not torch.equal(found[name], other[name]) for name in SHAPES)
 
 
 def test_base_bars_alone_are_enough() -> None:
