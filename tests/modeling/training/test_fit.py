@@ -103,22 +103,49 @@ def test_resumed_training_repeats_no_step(tmp_path: Path) -> None:
     assert [step.step for step in recorder.steps] == list(range(6, 22))
 
 
+class Killed(Exception):
+    pass
+
+
+class DiesAtStep(Recorder):
+    """Training that is cut off in the midst of a step, without a last checkpoint."""
+
+    def __init__(self, folder: Path, dies_at: int) -> None:
+        super().__init__(folder)
+        self.dies_at = dies_at
+
+    def before_step(self, step: int) -> float:
+        if step == self.dies_at:
+            raise Killed
+        return 1.0
+
+
 def test_killed_training_goes_on_from_its_last_checkpoint(tmp_path: Path) -> None:
-    class Killed(Exception):
-        pass
-
-    class DiesAtStep(Recorder):
-        def before_step(self, step: int) -> float:
-            if step == 11:
-                raise Killed
-            return 1.0
-
     with pytest.raises(Killed):
-        resumed(tmp_path, DiesAtStep(tmp_path), checkpoint_steps=4)
+        resumed(tmp_path, DiesAtStep(tmp_path, 11), checkpoint_steps=4)
     recorder = Recorder(tmp_path)
     found = resumed(tmp_path, recorder, checkpoint_steps=4)
     assert recorder.steps[0].step == 8  # the epoch of 7 steps ended with a checkpoint
     assert digest(found) == digest(trained(Recorder(), checkpoint_steps=4))
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_training_killed_at_three_random_steps_is_bitwise_the_same(
+    tmp_path: Path, seed: int
+) -> None:
+    every = 4
+    expected = trained(Recorder(), checkpoint_steps=every)
+    drawn = np.random.default_rng(seed).choice(np.arange(2, expected.steps), 3, replace=False)
+    for step in np.sort(drawn).tolist():
+        with pytest.raises(Killed):
+            resumed(tmp_path, DiesAtStep(tmp_path, step), checkpoint_steps=every)
+        saved = newest_in(tmp_path)
+        # the step that was cut off never counted; those before it back to the checkpoint do
+        assert step - 1 - (saved.step if saved else 0) <= every
+    last = Recorder(tmp_path)
+    found = resumed(tmp_path, last, checkpoint_steps=every)
+    assert digest(found) == digest(expected)
+    assert found.history == expected.history
 
 
 def test_finished_training_resumes_to_the_same_weights(tmp_path: Path) -> None:

@@ -7,8 +7,10 @@ import torch
 
 from modeling.network.transformer import build_network
 from modeling.training.losses import (
+    BALANCED_HEADS,
     LabelBatch,
     LossBalance,
+    ResidentLabels,
     constant_logits,
     earned_its_costs,
     head_losses,
@@ -110,3 +112,40 @@ def test_network_starts_near_the_constant_predictor() -> None:
 
 def test_class_that_never_occurred_keeps_a_finite_prior() -> None:
     assert torch.isfinite(constant_logits(SCALE)["market_regime"]).all()
+
+
+def gradients_of(head: str) -> dict[str, torch.Tensor | None]:
+    """Gradient of one balanced loss, or of confidence, at every tensor of a fresh network."""
+    task = fold_task()
+    network = build_network(
+        small_model().network.model_copy(update={"dropout": 0.0}),
+        features=6,
+        context_bars=32,
+        scales=task.resident.scales,
+        seed=0,
+    )
+    start_at_the_constant(network, task.scale)
+    bars = torch.from_numpy(task.fit_bars)
+    found = head_losses(
+        network(task.resident.batch(bars)), ResidentLabels(task.labels).batch(bars), cost_bps=10
+    )
+    found[head].backward()
+    return {name: parameter.grad for name, parameter in network.named_parameters()}
+
+
+@pytest.mark.parametrize("head", BALANCED_HEADS)
+def test_each_balanced_loss_reaches_its_head_and_all_of_the_backbone(head: str) -> None:
+    for name, gradient in gradients_of(head).items():
+        if name.startswith("heads.") and not name.startswith(f"heads.{head}."):
+            assert gradient is None, name
+            continue
+        assert gradient is not None and torch.isfinite(gradient).all(), name
+        assert float(gradient.abs().max()) > 0, name
+
+
+def test_the_loss_of_confidence_reaches_its_head_and_nothing_else() -> None:
+    touched = {
+        name for name, gradient in gradients_of("confidence").items() if gradient is not None
+    }
+    parts = ("expand.weight", "expand.bias", "output.weight", "output.bias")
+    assert touched == {f"heads.confidence.{part}" for part in parts}
