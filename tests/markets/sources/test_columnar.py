@@ -1,9 +1,11 @@
 from datetime import date
+from decimal import Decimal
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from pyarrow.feather import write_feather
 
 from markets.candles.errors import InvalidCandles
 from markets.candles.frame import candles_sha256, write_candles
@@ -156,3 +158,28 @@ def test_fractional_epoch_is_refused(tmp_path):
     columns = columns_of(3) | {"timestamp": np.array([1.704067200e12, 1.5, 2.0])}
     refused = refusal(parquet(tmp_path, columns))
     assert (refused.code, refused.line) == ("bad_number", 2)
+
+
+def test_decimals_give_the_checksum_of_the_text(tmp_path, expected):
+    opened = pa.array([Decimal("100.5") + index for index in range(6)], pa.decimal128(20, 5))
+    assert (
+        candles_sha256(imported(parquet(tmp_path, columns_of() | {"open": opened}))[0]) == expected
+    )
+
+
+def test_prices_in_a_dictionary_are_numbers(tmp_path, expected):
+    prices = pa.array(100.5 + np.arange(6)).dictionary_encode()
+    path = tmp_path / "candles.feather"
+    write_feather(pa.table(columns_of() | {"open": prices}), path)
+    assert candles_sha256(imported(path)[0]) == expected
+
+
+@pytest.mark.parametrize(
+    "column",
+    [pa.array([b"x"] * 6).dictionary_encode(), pa.array([b"x"] * 6, pa.binary_view())],
+    ids=["dictionary", "view"],
+)
+def test_binary_cells_are_refused_however_they_are_kept(tmp_path, column):
+    path = tmp_path / "candles.feather"
+    write_feather(pa.table(columns_of() | {"extra": column}), path)
+    assert refusal(path).code == "unsupported_columns"
