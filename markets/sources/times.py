@@ -212,7 +212,8 @@ def parse_time(text: str, where: str, line: int) -> tuple[Kind, int]:
     """One time as raw number or ns since 1970. `where` begins the message, as in "Line 3, column t".
 
     Raises InvalidCandles: `bad_number` for a number that has lost digits, `ambiguous_date` for
-    01/02/2024 and its like, `bad_timestamp` for anything else that is no time.
+    01/02/2024 and its like, `timestamp_out_of_range` for a year that no candle has,
+    `bad_timestamp` for anything else that is no time.
     """
     text = text.strip(" \t")
     whole = _WHOLE.fullmatch(text)
@@ -237,7 +238,13 @@ def parse_time(text: str, where: str, line: int) -> tuple[Kind, int]:
         found = _iso_time(text) or _twelve_hour_time(text)
     except ValueError:
         found = None
-    if found is None or abs(found[1]) > NS_LIMIT:
+    if found is not None and abs(found[1]) > NS_LIMIT:
+        raise InvalidCandles(
+            "timestamp_out_of_range",
+            f"{where}: `{shown}` is no time between 2009-01-03 and now. Check the time column.",
+            line=line,
+        )
+    if found is None:
         raise InvalidCandles(
             "bad_timestamp",
             f"{where}: found `{shown}`, expected an epoch number or a time such as "

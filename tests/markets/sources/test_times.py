@@ -125,6 +125,8 @@ def test_numbers_among_texts_are_refused(tmp_path):
         ("2024-01-01 25:00:00", "bad_timestamp"),
         ("99999999999999999999", "bad_timestamp"),
         ("2024-01-01 13-PM", "bad_timestamp"),
+        ("9999-12-31T23:59:00Z", "timestamp_out_of_range"),
+        ("0001-01-01T00:00:00+14:00", "timestamp_out_of_range"),
     ],
 )
 def test_what_is_no_time_is_named(tmp_path, cell, code):
