@@ -102,7 +102,9 @@ def _format_of(head: bytes, tail: bytes) -> SourceFormat | None:
         if head.startswith(magic) and (tail.endswith(magic) or not _is_plain(head)):
             return columnar
     if head.startswith(b"\x1f\x8b"):
-        return SourceFormat.GZIP_TEXT if _is_text(_unpacked_head(head)) else None
+        unpacked = _unpacked_head(head)
+        # What cannot be unpacked is damaged, which is for the job to say.
+        return SourceFormat.GZIP_TEXT if not unpacked or _is_text(unpacked) else None
     if _is_plain(head) and _first_character(head) == b"[":
         return SourceFormat.JSON
     return SourceFormat.TEXT if _is_text(head) else None

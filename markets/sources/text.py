@@ -375,7 +375,8 @@ def _count_of_plain_rows(chunk: bytes, head: _Head) -> int:
     columnar parser would take more leniently than we do; else 0.
     """
     data = np.frombuffer(chunk, dtype=np.uint8)
-    if b'"' in chunk:
+    # The columnar parser takes nan(1) for a number.
+    if b'"' in chunk or b"(" in chunk:
         return 0
     if b"\r" in chunk:
         returns = np.flatnonzero(data == RETURN)

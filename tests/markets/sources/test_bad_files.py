@@ -160,7 +160,7 @@ def test_b37_all_forms_of_text_at_once(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "value", ["1_000", "0x10", "١٢٣", "１２", "$1.2", "1e", "1e+", "+-1", "1 2"]
+    "value", ["1_000", "0x10", "١٢٣", "１２", "$1.2", "1e", "1e+", "+-1", "1 2", "nan(1)"]
 )
 def test_b38_no_plain_number(tmp_path, value):
     refused = refusal(tmp_path, with_cell(4, value))
@@ -264,3 +264,19 @@ def test_b44_irregular_step(tmp_path):
     content = with_cell(0, str((FIRST_SECOND + 660) * 1000))
     refused = refusal(tmp_path, content)
     assert (refused.code, refused.line) == ("off_grid", 4)
+
+
+PACKED = gzip.compress(text_of(plain_rows()).encode())
+
+
+@pytest.mark.parametrize(
+    ("content", "code"),
+    [
+        (PACKED[:10], "damaged_file"),
+        (PACKED[:-8] + bytes(8), "damaged_file"),
+        (gzip.compress(b""), "no_rows"),
+    ],
+    ids=["head alone", "checksum", "nothing"],
+)
+def test_small_packed_file_without_text_is_named_for_what_it_is(tmp_path, content, code):
+    assert refusal(tmp_path, content, "candles.csv.gz").code == code
