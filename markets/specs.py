@@ -26,6 +26,7 @@ TIMEFRAME_MINUTES: dict[str, int] = {
     "1d": 1440,
 }
 REQUIRED_COLUMNS = ("timestamp", "open", "high", "low", "close", "volume")
+HEADER_MAX = 256  # characters; a longer header is a field too long
 VENUES: dict[str, str] = {
     "binance": "Binance",
     "binanceusdm": "Binance USD-M futures",
@@ -130,10 +131,13 @@ class ImportSpec(Spec):
 
     @model_validator(mode="after")
     def _column_map_names_the_six(self) -> Self:
-        for key in self.column_map or {}:
+        for key, header in (self.column_map or {}).items():
             if key not in REQUIRED_COLUMNS:
                 known = ", ".join(REQUIRED_COLUMNS)
                 raise InvalidSpec({"column_map": f'unknown column "{key}"; expected {known}'})
+            if len(header) > HEADER_MAX:
+                found = f"{key} has {len(header)} characters; expected at most {HEADER_MAX}"
+                raise InvalidSpec({"column_map": found})
         return self
 
 

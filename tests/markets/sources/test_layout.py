@@ -2,6 +2,7 @@ import pytest
 
 from markets.candles.errors import InvalidCandles
 from markets.sources.layout import base_and_quote, layout_of_header, layout_without_header
+from specs.declaration import InvalidSpec
 from tests.markets.sources.candle_files import imported, notice_codes, plain_rows, spec_of, written
 
 PLAIN = ["timestamp", "open", "high", "low", "close", "volume"]
@@ -100,6 +101,11 @@ def test_map_to_a_column_that_is_not_there_is_refused():
         with pytest.raises(InvalidCandles, match="column map says close") as refused:
             roles(PLAIN, column_map={"close": text})
         assert refused.value.code == "columns_not_found"
+
+
+def test_map_with_a_header_that_no_file_may_have_is_refused():
+    with pytest.raises(InvalidSpec, match="close has 300 characters; expected at most 256"):
+        spec_of(column_map={"close": "x" * 300})
 
 
 def test_map_by_number_reads_a_file_of_any_shape_without_header(tmp_path):
