@@ -3,8 +3,9 @@ from __future__ import annotations
 from drf_spectacular.utils import extend_schema
 from rest_framework.response import Response
 
+from accounts import audit
 from accounts.api_views import ApiView, MemberRequest, VisibleRows
-from accounts.rest import Problem
+from accounts.rest import refuse_conflict
 from jobs.api import started
 from jobs.errors import JobConflict
 from markets.api.imports import ImportSerializer, job_of
@@ -67,5 +68,12 @@ class DownloadResume(VisibleRows):
         try:
             go_on(row, user=request.user)
         except JobConflict as error:
-            raise Problem(error.code, error.message, status_code=409) from None
+            raise refuse_conflict(error) from None
+        audit.record(
+            "resume",
+            workspace=row.workspace,
+            user=request.user,
+            subject=row.sent_name,
+            request=request,
+        )
         return Response(ImportSerializer(row).data, status=202)

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from django.core.exceptions import BadRequest
+from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_http_methods, require_POST
@@ -79,7 +79,8 @@ def download_resume(request: HttpRequest, pk: int) -> HttpResponse:
     try:
         go_on(row, user=user_of(request))
     except JobConflict as error:
-        raise BadRequest(error.message) from error
+        messages.error(request, error.message)
+        return redirect("markets:import_detail", row.pk)
     return started(request, row, "resume")
 
 

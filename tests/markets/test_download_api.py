@@ -110,6 +110,7 @@ def test_only_a_download_that_ended_early_goes_on(client, alice):
     again = client.post(path)
     assert again.status_code == 202
     assert again.json()["job"] != answer.json()["job"]
+    assert AuditEvent.objects.filter(action="resume").count() == 1
     upload = make_import(alice.first_workspace(), status="failed")
     refused = refusal(client.post(f"/api/imports/{upload.pk}/resume/"), 409)
     assert refused["code"] == "no_checkpoint"
