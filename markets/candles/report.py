@@ -14,6 +14,7 @@ from markets.candles.raw import Notice, RawCandles
 from markets.specs import timeframe_name
 
 LARGEST_GAPS = 50
+GAPS_LISTED = 10_000  # about half a megabyte; a rarely traded market has a gap at every other bar
 LARGEST_OUTLIERS = 20
 OUTLIER_MEDIANS = 25.0
 
@@ -75,14 +76,17 @@ def quality_report(
 def candle_quality(candles: Candles) -> dict[str, Any]:  # Any: JSON has no narrower type
     """The part of the report that the candles alone give: gaps, flat and empty bars, outliers.
 
-    At least one candle is needed. `missing_share` is of the bars from the first to the last.
+    At least one candle is needed. `missing_share` is of the bars from the first to the last. Of more
+    than 10 000 gaps the longest are listed; all are counted.
     """
-    gaps = _gaps(candles)
-    missing = sum(gap["missing_bars"] for gap in gaps)
+    after = np.flatnonzero(candles.gap_before)
+    holes = (candles.time[after] - candles.time[after - 1]) // candles.bar_ns - 1
+    gaps = _listed_gaps(candles.time[after - 1], holes)
+    missing = int(holes.sum())
     flat = candles.high == candles.low
     outliers = _outliers(candles)
     return {
-        "gap_count": len(gaps),
+        "gap_count": len(holes),
         "missing_bars": missing,
         "missing_share": missing / (missing + len(candles)),
         "largest_gaps": sorted(gaps, key=lambda gap: -gap["missing_bars"])[:LARGEST_GAPS],
@@ -99,13 +103,14 @@ def candle_quality(candles: Candles) -> dict[str, Any]:  # Any: JSON has no narr
     }
 
 
-def _gaps(candles: Candles) -> list[dict[str, Any]]:  # Any: JSON has no narrower type
-    """Each hole between two present bars: the last bar before it and how many are missing."""
-    after = np.flatnonzero(candles.gap_before)
-    missing = (candles.time[after] - candles.time[after - 1]) // candles.bar_ns - 1
+def _listed_gaps(
+    before: NDArray[np.int64], holes: NDArray[np.int64]
+) -> list[dict[str, Any]]:  # Any: JSON has no narrower type
+    """The longest holes in order of time: the open (ns) of the bar before each, and its length in bars."""
+    longest = np.sort(np.argsort(-holes, kind="stable")[:GAPS_LISTED])
     return [
         {"after": utc_text(time), "missing_bars": count}
-        for time, count in zip(candles.time[after - 1].tolist(), missing.tolist(), strict=True)
+        for time, count in zip(before[longest].tolist(), holes[longest].tolist(), strict=True)
     ]
 
 

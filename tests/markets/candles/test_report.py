@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from markets.candles import report as report_of
 from markets.candles.frame import Candles
 from markets.candles.report import candle_quality
 
@@ -36,6 +37,13 @@ def test_fifty_largest_gaps_come_first_and_the_list_stays_whole():
     assert sizes == sorted(sizes, reverse=True)
     assert len(sizes) == 50
     assert len(report["gaps"]) == report["gap_count"] == 51
+
+
+def test_of_very_many_gaps_the_longest_are_listed_in_order_of_time_and_all_are_counted(monkeypatch):
+    monkeypatch.setattr(report_of, "GAPS_LISTED", 3)
+    report = candle_quality(candles_at([0, 2, 6, 8, 11, 13, 18]))
+    assert [gap["missing_bars"] for gap in report["gaps"]] == [3, 2, 4]
+    assert (report["gap_count"], report["missing_bars"]) == (6, 12)
 
 
 def test_flat_bars_and_their_longest_run_stop_at_a_gap():
