@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -173,6 +174,35 @@ def test_download_goes_on_after_the_pages_there_are(tmp_path):
     assert len(exchange.starts) - len(set(exchange.starts)) == before - 3
     parts.remove()
     assert not (tmp_path / "parts").exists()
+
+
+@pytest.mark.parametrize("harm", ["flipped", "cut", "deleted"])
+def test_damaged_part_and_those_after_it_are_asked_for_again(tmp_path, harm):
+    with serving(fake(page_bars=400)) as exchange:
+        market = open_market("binance", "BTC/USDT", "5m", sleep=[].append, test_url=exchange.url)
+        span = closed_span(int(SCRIPT.time[0]) // 1_000_000, None, BAR_MS, exchange.now_ms)
+        parts = PartFolder(tmp_path)
+        for page in pages(market.page, span, 1000):
+            parts.add(page)
+        asked = len(exchange.starts)
+        harm_file(sorted(tmp_path.glob("*.npy"))[3], harm)
+        parts = PartFolder(tmp_path)
+        assert (len(parts.ranges()), parts.bars) == (3, 1 + 3 * 399)
+        assert parts.lost == asked - 3 - (harm == "deleted")
+        for page in pages(market.page, span, 1000, parts.ranges()):
+            parts.add(page)
+    assert_equal(joined(parts.rows())[0], SCRIPT)
+    assert exchange.starts[asked:] == exchange.starts[3:asked]
+
+
+def harm_file(path: Path, harm: str) -> None:
+    content = bytearray(path.read_bytes())
+    content[-3] ^= 1
+    if harm == "cut":
+        del content[-100:]
+    path.write_bytes(content)
+    if harm == "deleted":
+        path.unlink()
 
 
 def test_resume_counts_the_empty_pages_that_came_last():
