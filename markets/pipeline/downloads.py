@@ -15,6 +15,7 @@ from jobs.attempts import RunningAttempt
 from jobs.errors import JobFailed
 from markets.candles.errors import InvalidCandles
 from markets.candles.frame import VALUE_COLUMNS, Candles, read_candles, write_candles
+from markets.candles.quality import counted
 from markets.candles.raw import Notice, RawCandles, SourceSettings
 from markets.candles.report import utc_text
 from markets.candles.validation import validate_candles
@@ -71,13 +72,13 @@ def _fetch(row: Import, parts: PartFolder, attempt: RunningAttempt) -> tuple[Exc
     from_ms, to_ms = _ms(wanted.from_at), _ms(wanted.to_at) if wanted.to_at else None
     span = closed_span(from_ms, to_ms, market.bar_ms, market.now_ms())
     had = parts.ranges()
+    if parts.lost:
+        attempt.log(f"{counted(parts.lost, 'page')} on disk were damaged; asking for them again.")
     if had:
-        attempt.log(f"Going on after the {len(had)} pages that are here already.")
-    bars = parts.bars
+        attempt.log(f"Going on after the {counted(len(had), 'page')} here already.")
     for page in pages(market.page, span, market.page_bars, had):
         parts.add(page)
-        bars += page.range.new_bars
-        attempt.progress(*_progress(page, span, bars))
+        attempt.progress(*_progress(page, span, parts.bars))
         attempt.raise_if_stopping()
     return market, span
 
@@ -101,7 +102,7 @@ def _pause(attempt: RunningAttempt) -> Callable[[float], None]:
 def _progress(page: Page, span: Span, bars: int) -> tuple[float, str]:
     share = (page.range.next_ms - span.from_ms) / max(1, span.until_ms - span.from_ms)
     reached = min(page.range.next_ms, span.until_ms)
-    return FETCHED * min(1.0, share), f"{bars} bars, up to {_shown(reached)}"
+    return FETCHED * min(1.0, share), f"{counted(bars, 'bar')}, up to {_shown(reached)}"
 
 
 def _checked(
@@ -112,6 +113,7 @@ def _checked(
     if changed:
         text = "Bars that two pages share had changed between them; the newer ones are kept."
         notices.append(Notice("overlap_changed", text, changed))
+    notices += _shortened(market, span, rows)
     if row.parent is not None:
         rows = _continued(row.parent, rows)
     if not len(rows):
@@ -123,6 +125,23 @@ def _checked(
     raw = _raw(rows, market, parts.bytes, tuple(notices))
     candles, report = validate_candles(raw, row.spec, time.time_ns())
     return candles, _told(report, row, span, len(parts.ranges()))
+
+
+def _shortened(market: ExchangeMarket, span: Span, rows: Rows) -> list[Notice]:
+    """What the exchange gave less than was asked: bars before the first one, or after the last one."""
+    if not len(rows):
+        return []
+    first, last = int(rows[0, 0]), int(rows[-1, 0])
+    before = (first - span.from_ms) // span.bar_ms
+    after = (span.until_ms - last) // span.bar_ms - 1
+    # An exchange may publish the bar that has just closed a moment later.
+    if not before and after <= 1:
+        return []
+    text = (
+        f"Asked for bars from {_shown(span.from_ms)} to {_shown(span.until_ms)}; {market.symbol} "
+        f"was given from {_shown(first)} to {_shown(last + span.bar_ms)}."
+    )
+    return [Notice("range_shortened", text, before + after)]
 
 
 def _continued(base: DatasetVersion, rows: Rows) -> Rows:

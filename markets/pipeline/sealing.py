@@ -10,7 +10,7 @@ from artifacts.models import StoredFile
 from artifacts.store import FileChanged, store_file, verified_path
 from markets.candles.difference import diff_candles
 from markets.candles.frame import Candles, candles_sha256, read_candles
-from markets.candles.quality import findings
+from markets.candles.quality import counted, findings
 from markets.models import Dataset, DatasetVersion, Import, Instrument, Source
 
 
@@ -68,7 +68,7 @@ def sealed_text(row: Import, version: DatasetVersion) -> str:
     """What a finished job says about the version it ended at. Ask before the row points at it."""
     if version.imports.exclude(pk=row.pk).exists():
         return f"The candles are those of {version}, which is kept; no new version was made."
-    return f"{version.rows} bars, {version.gap_count} gaps."
+    return f"{counted(version.rows, 'bar')}, {counted(version.gap_count, 'gap')}."
 
 
 def _difference(previous: DatasetVersion | None, candles: Candles) -> dict[str, Any] | None:

@@ -22,7 +22,7 @@ def test_from_a_file_to_the_verdict(page: Page, machine, watch, tmp_path, record
 
     import_file(page, candle_file(tmp_path, days=DAYS), Symbol="BTC/USDT")
     expect(page.locator("#live")).to_contain_text("succeeded")
-    expect(page.locator("#live")).to_contain_text("19008 bars, 0 gaps")
+    expect(page.locator("#live")).to_contain_text("19 008 bars, 0 gaps")
     open_dataset(page)
     expect(page.get_by_text("0 gaps, 0 of 19\u2009008 bars missing")).to_be_visible()
     expect(drawn(page, "candles", ".cartesianlayer path.js-line, .boxlayer path")).to_be_attached()

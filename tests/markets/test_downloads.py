@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -88,6 +89,8 @@ def test_downloaded_candles_are_sealed_as_those_of_a_file(alice, exchange):
     assert (asked["venue"], asked["symbol"], asked["timeframe"]) == ("binance", "BTC/USDT", "5m")
     assert (asked["from_at"], asked["to_at"]) == ("2024-01-31T00:00:00Z", "2024-02-10T00:00:00Z")
     assert asked["fetched_at"][:10] == f"{timezone.now():%Y-%m-%d}"
+    assert version.notices == []
+    assert row.job.message == "2\u2009880 bars, 0 gaps."
     assert not row.parts_folder.exists()
 
 
@@ -112,6 +115,53 @@ def test_span_ends_before_the_bar_that_opens_at_its_end(alice, exchange):
 def test_running_bar_is_not_sealed(alice, exchange):
     exchange.now_ms -= 1
     assert finished(launched(alice)).rows == len(SCRIPT) - 1
+
+
+@pytest.mark.parametrize(
+    ("earlier", "later", "missing"), [(3, 0, 3 * 288), (0, 9, 9 * 288), (1, 1, 2 * 288)]
+)
+def test_span_that_the_exchange_has_only_in_part_is_noticed(
+    alice, exchange, earlier, later, missing
+):
+    exchange.now_ms += later * 86_400_000
+    version = finished(launched(alice, from_at=FROM - timedelta(days=earlier)))
+    assert_equal(candles_of(version), SCRIPT)
+    assert [(notice["code"], notice["count"]) for notice in version.notices] == [
+        ("range_shortened", missing)
+    ]
+    asked, given = version.notices[0]["message"].split("; ")
+    assert f"from {FROM - timedelta(days=earlier):%Y-%m-%d %H:%M} UTC" in asked
+    assert given == "BTC/USDT was given from 2024-01-31 00:00 UTC to 2024-02-10 00:00 UTC."
+
+
+def test_bar_that_the_exchange_publishes_a_moment_late_is_no_notice(alice, exchange):
+    exchange.now_ms += 300_000
+    assert finished(launched(alice)).notices == []
+
+
+def test_clock_of_the_exchange_that_is_behind_takes_fewer_bars(alice, exchange):
+    exchange.now_ms -= 86_400_000
+    assert finished(launched(alice)).rows == len(SCRIPT) - 288
+    exchange.now_ms -= 30 * 86_400_000
+    assert failed(launched(alice)).code == "no_rows"
+
+
+def test_pages_that_were_damaged_between_two_attempts_are_asked_for_again(alice, exchange):
+    exchange.faults = {3: Status(451)}
+    row = launched(alice)
+    failed(row)
+    _, second = sorted(row.parts_folder.glob("*.npy"))
+    content = second.read_bytes()
+    second.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    go_on(row, user=alice)
+    assert_equal(candles_of(finished(row)), SCRIPT)
+    assert exchange.starts[3] == exchange.starts[1]
+    exchange.faults = {7: Status(451)}
+    row = launched(alice, to_at=FROM + timedelta(days=9))
+    failed(row)
+    shutil.rmtree(row.parts_folder)
+    go_on(row, user=alice)
+    assert finished(row).rows == 9 * 288
 
 
 def test_unknown_market_fails_with_what_to_do_and_makes_no_dataset(alice, exchange):
