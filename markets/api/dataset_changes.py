@@ -107,7 +107,7 @@ class VersionUses(VisibleRows):
 
     @extend_schema(responses=UseSerializer(many=True))
     def get(self, request: MemberRequest, pk: int, number: int) -> Response:
-        uses = uses_of(self.found(dataset_id=pk, number=number))
+        uses = uses_of([self.found(dataset_id=pk, number=number)])
         return Response(UseSerializer(uses, many=True).data)
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from django.db import transaction
 from django.db.models import Model, ProtectedError, QuerySet
@@ -51,32 +52,40 @@ class InvalidText(ValueError):
     """A name or a reason that cannot be stored."""
 
 
-def uses_of(version: DatasetVersion) -> list[Use]:
-    """What keeps a version: experiments, backtests, predictions, derived versions and work under way."""
+def uses_of(versions: Collection[DatasetVersion]) -> list[Use]:
+    """What keeps versions: experiments, backtests, predictions, derived versions, work under way."""
+    experiments = _users(versions, "experiments").distinct()  # one can use several
+    backtests = _users(versions, "backtests").filter(is_own=False)
+    under_way = _users(versions, "resamplings").exclude(job__status__in=TERMINAL)
     found = [
-        *_uses("experiment", version.experiments.all(), "backtests:experiment_detail"),
-        *_uses("backtest", version.backtests.filter(is_own=False), "backtests:backtest_detail"),
-        *(
-            Use("dataset", str(derived), derived.get_absolute_url(), derived.created_at)
-            for derived in version.derived.select_related("dataset").order_by("-pk")[:LISTED]
-        ),
+        *_uses("experiment", experiments, "backtests:experiment_detail"),
+        *_uses("backtest", backtests, "backtests:backtest_detail"),
+        *_uses("import", under_way, "markets:import_detail"),
     ]
-    under_way = version.resamplings.exclude(job__status__in=TERMINAL)
-    found += _uses("import", under_way, "markets:import_detail")
-    for row in version.model_predictions.select_related("model").order_by("-pk")[:LISTED]:
+    for row in _users(versions, "derived").select_related("dataset")[:LISTED]:
+        found.append(Use("dataset", str(row), row.get_absolute_url(), row.created_at))
+    for row in _users(versions, "model_predictions").select_related("model")[:LISTED]:
         address = reverse("modeling:model_prediction", args=[row.model_id, row.pk])
         found.append(Use("prediction", str(row), address, row.created_at))
-    for row in version.feature_reports.exclude(job__status__in=TERMINAL):
-        found.append(
-            Use("job", "features", reverse("jobs:job_detail", args=[row.job_id]), row.created_at)
-        )
+    for row in _users(versions, "feature_reports").exclude(job__status__in=TERMINAL)[:LISTED]:
+        address = reverse("jobs:job_detail", args=[row.job_id])
+        found.append(Use("job", "features", address, row.created_at))
     return found
 
 
-def _uses(kind: str, rows: QuerySet[Model], address: str) -> list[Use]:
+def _users(
+    versions: Collection[DatasetVersion], relation: str
+) -> QuerySet[Any]:  # Any: other apps'
+    """The rows that name one of the versions in this relation, newest first."""
+    field: Any = DatasetVersion._meta.get_field(relation)  # the stubs know no reverse relations
+    rows = field.related_model.objects.filter(**{f"{field.remote_field.name}__in": versions})
+    return rows.order_by("-pk")  # type: ignore[no-any-return]  # as above
+
+
+def _uses(kind: str, rows: QuerySet[Any], address: str) -> list[Use]:  # Any: as in `_users`
     return [
-        Use(kind, str(row), reverse(address, args=[row.pk]), row.created_at)  # type: ignore[attr-defined]  # every WorkspaceRow has it
-        for row in rows.order_by("-pk")[:LISTED]
+        Use(kind, str(row), reverse(address, args=[row.pk]), row.created_at)
+        for row in rows[:LISTED]
     ]
 
 
@@ -156,7 +165,7 @@ def _delete(dataset: Dataset, versions: QuerySet[DatasetVersion]) -> None:
     Instrument.objects.select_for_update().get(pk=dataset.instrument_id)
     # The lock against `hold_for_use`: no experiment takes one of them meanwhile.
     doomed = list(versions.select_for_update(of=("self",)).select_related("file", "dataset"))
-    if uses := [use for version in doomed for use in uses_of(version)]:
+    if uses := uses_of(doomed):
         raise InUse(uses)
     gone = [version.pk for version in doomed]
     latest = dataset.versions.exclude(pk__in=gone).order_by("-number").first()

@@ -76,7 +76,7 @@ def version_resample(request: HttpRequest, pk: int, number: int) -> HttpResponse
 def version_delete(request: HttpRequest, pk: int, number: int) -> HttpResponse:
     version = changeable(request, pk, number)
     if request.method != "POST":
-        return delete_page(request, version.dataset, [version], uses_of(version), number=number)
+        return delete_page(request, version.dataset, [version], uses_of([version]), number=number)
     try:
         delete_version(version)
     except InUse as error:
@@ -91,8 +91,7 @@ def dataset_delete(request: HttpRequest, pk: int) -> HttpResponse:
     dataset = changeable(request, pk, None).dataset
     versions = list(dataset.versions.select_related("file", "dataset").defer("report"))
     if request.method != "POST":
-        uses = [use for version in versions for use in uses_of(version)]
-        return delete_page(request, dataset, versions, uses)
+        return delete_page(request, dataset, versions, uses_of(versions))
     try:
         delete_dataset(dataset)
     except InUse as error:

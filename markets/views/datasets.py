@@ -132,7 +132,7 @@ def quality_part(request: HttpRequest, version: DatasetVersion) -> dict[str, Any
 
 def used_part(request: HttpRequest, version: DatasetVersion) -> dict[str, Any]:
     return {
-        "uses": uses_of(version),
+        "uses": uses_of([version]),
         "imports": version.imports.select_related("job", "created_by")[:LISTED],
         "choices": resampling_choices(version),
     }

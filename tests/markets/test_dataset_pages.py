@@ -192,6 +192,17 @@ def test_deleting_what_is_used_is_409_and_names_the_users(client, version):
     assert DatasetVersion.objects.exists()
 
 
+def test_asking_to_delete_a_dataset_needs_as_many_queries_for_many_versions(
+    client, version, workspace, django_assert_max_num_queries
+):
+    for days in range(41, 45):
+        other = factories.make_version(workspace, candles=factories.holed_candles(days=days))
+        experiment = factories.make_experiment(workspace, other, f"Over {days} days")
+    with django_assert_max_num_queries(15):
+        page = client.get(f"/datasets/{version.dataset_id}/delete/").content.decode()
+    assert f"/experiments/{experiment.pk}/" in page
+
+
 def test_a_deleted_dataset_leads_back_to_the_list(client, version):
     assert client.post(f"/datasets/{version.dataset_id}/delete/")["Location"] == "/datasets/"
     assert client.get("/datasets/").status_code == 200

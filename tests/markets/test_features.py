@@ -92,7 +92,7 @@ def test_a_cancelled_job_can_be_asked_for_again(version, alice):
 
 def test_a_version_is_not_deleted_while_its_features_are_computed(version, alice):
     launch_features(version, user=alice)
-    assert [use.kind for use in uses_of(version)] == ["job"]
+    assert [use.kind for use in uses_of([version])] == ["job"]
 
 
 def test_features_do_not_keep_a_version_once_they_are_computed(version, alice):
