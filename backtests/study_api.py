@@ -56,6 +56,7 @@ class StudyCellSerializer(serializers.Serializer[Any]):
     difference = serializers.FloatField(allow_null=True)
     low = serializers.FloatField(allow_null=True)
     high = serializers.FloatField(allow_null=True)
+    rows = serializers.IntegerField(allow_null=True)
     word = serializers.ChoiceField(choices=tuple(WORDS), allow_blank=True)
     reason = serializers.CharField(allow_blank=True)
 

@@ -12,6 +12,7 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # s
 from artifacts.store import FileChanged, verified_path
 from backtests.models import Backtest, Study, StudyVariant
 from backtests.robustness.bootstrap import FEWEST_DAYS, mean_interval
+from backtests.robustness.verdict import FEWEST_TRADES
 from backtests.variants import BASE
 from jobs.attempts import RunningAttempt
 from jobs.exits import failed
@@ -78,16 +79,23 @@ def _compare(
             seed=evaluation.bootstrap_seed,
             between=between,
         )
-    rows = {f"{head}.{name}": _json(found) for (head, name), found in heads.items()}
-    rows[DAILY] = _json(
-        daily_difference(
-            *(_mean_daily(runs) for runs in members),
-            draws=evaluation.bootstrap_draws,
-            seed=evaluation.bootstrap_seed,
-        )
+    accounts = [[_account(run) for run in runs] for runs in members]
+    daily = daily_difference(
+        *(mean_daily(rows) for rows in accounts),
+        closed_trades=min(_closed_trades(row) for rows in accounts for row in rows),
+        draws=evaluation.bootstrap_draws,
+        seed=evaluation.bootstrap_seed,
     )
-    variant.comparison = {**compared, "rows": rows}
-    attempt.write(lambda: variant.save(update_fields=["comparison"]))
+    rows = {f"{head}.{name}": _json(found) for (head, name), found in heads.items()}
+    variant.comparison = {**compared, "rows": {**rows, DAILY: _json(daily)}}
+    attempt.write(lambda: _store(variant))
+
+
+def _store(variant: StudyVariant) -> None:
+    """Unless another job of the study, which knew of more seeds, has been faster."""
+    stored = StudyVariant.objects.select_for_update().get(pk=variant.pk).comparison
+    if len(stored.get("seeds", ())) <= len(variant.comparison["seeds"]):
+        variant.save(update_fields=["comparison"])
 
 
 def _predictions(run: TrainingRun) -> Table:
@@ -100,11 +108,18 @@ def _predictions(run: TrainingRun) -> Table:
         raise failed(ExitKind.DATA_CHANGED, version=run.experiment.version.number) from error
 
 
-def _mean_daily(runs: Sequence[TrainingRun]) -> dict[date, float]:
+def _account(run: TrainingRun) -> Backtest:
+    row: Backtest = Backtest.objects.select_related("trial").get(run=run, is_own=True)
+    return row
+
+
+def _closed_trades(row: Backtest) -> int:
+    return int(row.report.get("verdict", {}).get("closed_trades", 0))
+
+
+def mean_daily(rows: Sequence[Backtest]) -> dict[date, float]:
     """Mean over seeds of the log net returns of their whole UTC days, on the days that all have."""
-    tracks = [
-        _daily(Backtest.objects.select_related("trial").get(run=r, is_own=True)) for r in runs
-    ]
+    tracks = [_daily(row) for row in rows]
     days = set.intersection(*(set(track) for track in tracks))
     return {day: float(np.mean([track[day] for track in tracks])) for day in sorted(days)}
 
@@ -120,15 +135,26 @@ def _daily(row: Backtest) -> dict[date, float]:
 
 
 def daily_difference(
-    ours: dict[date, float], theirs: dict[date, float], *, draws: int, seed: int
+    ours: dict[date, float],
+    theirs: dict[date, float],
+    *,
+    closed_trades: int,
+    draws: int,
+    seed: int,
 ) -> Paired:
-    """Ours − theirs of the mean daily log net return on shared days; no interval below 30 days."""
+    """Ours − theirs of the mean daily log net return on shared days.
+
+    As for a verdict there is no interval below 30 days, or 30 closed trades of any of the accounts.
+    """
     days = sorted(ours.keys() & theirs.keys())
     if not days:
         return Paired(None, None, 0, "the accounts have no day in common")
     differences = np.array([ours[day] - theirs[day] for day in days])
+    if closed_trades < FEWEST_TRADES:
+        reason = f"found {closed_trades} closed trades; a comparison needs {FEWEST_TRADES}"
+        return Paired(float(differences.mean()), None, len(days), reason)
     found = mean_interval(differences, draws=draws, seed=seed)
-    reason = "" if found else f"found {len(days)} shared days; an interval needs {FEWEST_DAYS}"
+    reason = "" if found else f"found {len(days)} shared days; a comparison needs {FEWEST_DAYS}"
     interval = (found.low, found.high) if found else None
     return Paired(float(differences.mean()), interval, len(days), reason)
 

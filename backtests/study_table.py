@@ -80,6 +80,8 @@ MEASURES: tuple[StudyMeasure, ...] = (
 class Cell:
     """Mean and spread over seeds, and the paired difference to the base; positive is better.
 
+    `rows` are the shared test bars, or days, that the difference is made of.
+
     `word` is a key of WORDS, empty where nothing is compared (the base, or not yet).
     """
 
@@ -89,6 +91,7 @@ class Cell:
     difference: float | None
     low: float | None
     high: float | None
+    rows: int | None
     word: str
     reason: str
 
@@ -172,7 +175,8 @@ def _cell(
     std = stdev(values) if len(values) > 1 else None
     found, word, reason = _compared(measure, variant, withheld)
     low, high = found.get("interval") or (None, None)
-    return Cell(measure.key, mean, std, found.get("difference"), low, high, word, reason)
+    rows = found.get("rows")
+    return Cell(measure.key, mean, std, found.get("difference"), low, high, rows, word, reason)
 
 
 def _value(measure: StudyMeasure, part: StudyRun) -> float | None:
@@ -241,13 +245,13 @@ def table_csv(study: Study) -> str:
 def _csv_lines(study: Study) -> Iterator[list[Any]]:
     yield [
         *("variant", "change", "parameters", "seconds", "seeds_finished", "measure"),
-        *("mean", "std", "difference", "low", "high", "word", "reason"),
+        *("mean", "std", "difference", "low", "high", "rows", "word", "reason"),
     ]
     for row in table_of(study):
         about = [row.key, row.change, row.parameters, row.seconds, row.seeds_finished]
         if row.reason:
-            yield [*about, "", "", "", "", "", "", "", row.reason]
+            yield [*about, *[""] * 8, row.reason]
             continue
         for cell in row.cells:
-            values = [cell.mean, cell.std, cell.difference, cell.low, cell.high]
+            values = [cell.mean, cell.std, cell.difference, cell.low, cell.high, cell.rows]
             yield [*about, cell.key, *values, WORDS[cell.word], cell.reason]

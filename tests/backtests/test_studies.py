@@ -8,7 +8,7 @@ from backtests.presets import preset
 from backtests.services import create_experiment
 from backtests.specs import ExperimentSpec
 from backtests.studies import cancel_study, launch_study, resume_study, seeds_of
-from backtests.study_pipeline import DAILY, compare_variants
+from backtests.study_pipeline import DAILY, _store, compare_variants
 from backtests.variants import BASE, KEYS, SAME_AS_BASE
 from jobs.attempts import RunningAttempt
 from jobs.claim import claim
@@ -172,7 +172,7 @@ def test_resume_goes_on_with_every_run_its_backtest_and_its_comparison(experimen
         resume_study(Study.objects.get(pk=study.pk), user=alice)
 
 
-def finished(study):
+def finished(study, trades=30):
     """Let every run of the study end, with predictions and with daily returns of its own."""
     for part in StudyRun.objects.filter(variant__study=study).select_related("variant"):
         Job.objects.filter(pk__in=[part.run.job_id, part.run.backtests.get().job_id]).update(
@@ -185,6 +185,7 @@ def finished(study):
         own.trial.first_day = END_AT.date()
         own.trial.daily_returns = days.tolist()
         own.trial.save()
+        own.report = {"verdict": {"closed_trades": trades}}
         own.save()
 
 
@@ -212,6 +213,35 @@ def test_finished_runs_are_compared_on_every_metric(experiment, alice):
     assert low < found["rows"][DAILY]["difference"] < high
     assert found["rows"][DAILY]["rows"] == 58
     assert rows[BASE].comparison == {}
+
+
+def test_account_of_few_trades_is_not_compared(experiment, alice):
+    study = launched(experiment, alice)
+    finished(study, trades=29)
+    found = compared(study)["bias_off"].comparison["rows"][DAILY]
+    assert found["interval"] is None
+    assert found["reason"] == "found 29 closed trades; a comparison needs 30"
+
+
+def test_equal_runs_are_not_compared_again(experiment, alice, monkeypatch):
+    study = launched(experiment, alice)
+    finished(study)
+    compared(study)
+    monkeypatch.setattr("backtests.study_pipeline.paired_differences", None)
+    part = StudyRun.objects.filter(variant__study=study).first()
+    compare_variants(study, RunningAttempt(claim(part.job_id, claimant())))
+    part.job.refresh_from_db()
+    assert part.job.message == "2 of 2 variants are compared with the base."
+
+
+def test_comparison_of_more_seeds_is_never_overwritten_by_one_of_fewer(experiment, alice):
+    study = launched(experiment, alice)
+    variant = study.variants.get(key="bias_off")
+    variant.comparison = {"seeds": [0, 1]}
+    variant.save()
+    variant.comparison = {"seeds": [0]}
+    _store(variant)
+    assert study.variants.get(key="bias_off").comparison == {"seeds": [0, 1]}
 
 
 def test_job_of_a_run_belongs_to_its_study(experiment, alice):
