@@ -7,18 +7,16 @@ import shutil
 from datetime import timedelta
 
 from django.db import transaction
-from django.db.models import Q
 from django.db.models.functions import Now
 from django.utils import timezone
 
 from accounts.models import User, Workspace
 from jobs.errors import JobConflict
-from jobs.idempotency import replay
-from jobs.models import Job
-from jobs.services import enqueue, resume_job
-from jobs.statuses import TERMINAL, JobKind, Queue
+from jobs.services import resume_job
+from jobs.statuses import TERMINAL, JobKind
 from markets.models import DatasetVersion, Import, Source, downloads_folder
 from markets.services.datasets import hold_for_use
+from markets.services.imports import import_spec_of, queued, replayed
 from markets.sources.table import MAX_ROWS
 from markets.specs import TIMEFRAME_MINUTES, VENUES, DownloadSpec, ImportSpec
 from specs.declaration import InvalidSpec
@@ -36,7 +34,7 @@ def launch_download(
     used for another request.
     """
     request_sha256 = hashlib.sha256(f"download {spec.sha256()}".encode()).hexdigest()
-    if earlier := _replayed(workspace, idempotency_key, request_sha256):
+    if earlier := replayed(workspace, idempotency_key, request_sha256):
         return earlier
     _refuse_span(spec)
     # The market itself tells its kind and its symbol; this is what its symbol looks like.
@@ -49,7 +47,7 @@ def launch_download(
     return Import.objects.create(
         workspace=workspace,
         created_by=user,
-        job=_queued(workspace, user, idempotency_key, request_sha256),
+        job=queued(JobKind.DOWNLOAD, workspace, user, idempotency_key, request_sha256),
         spec=asked,
         download=spec,
         source=Source.EXCHANGE,
@@ -70,26 +68,25 @@ def launch_newer(version: DatasetVersion, *, user: User, idempotency_key: str = 
     Raises InvalidSpec when no exchange can be asked, and JobConflict when the key was used for
     another request.
     """
-    instrument = version.dataset.instrument
+    spec = import_spec_of(version.dataset)
     if not can_continue(version):
         raise InvalidSpec(
             {
                 "dataset": f"found {version.get_source_display().lower()} candles of the venue "
-                f'"{instrument.venue}"; newer bars come from one of {", ".join(VENUES)}. Import a '
+                f'"{spec.venue}"; newer bars come from one of {", ".join(VENUES)}. Import a '
                 "longer file instead"
             }
         )
     request_sha256 = hashlib.sha256(f"newer {version.pk}".encode()).hexdigest()
-    if earlier := _replayed(version.workspace, idempotency_key, request_sha256):
+    if earlier := replayed(version.workspace, idempotency_key, request_sha256):
         return earlier
     hold_for_use([version], accepted=False)
-    given = {"symbol": instrument.symbol, "venue": instrument.venue}
-    given |= {"timeframe": version.dataset.timeframe}
+    given = {name: getattr(spec, name) for name in ("symbol", "venue", "timeframe")}
     return Import.objects.create(
         workspace=version.workspace,
         created_by=user,
-        job=_queued(version.workspace, user, idempotency_key, request_sha256),
-        spec=ImportSpec.parse({**given, "kind": instrument.kind}),
+        job=queued(JobKind.DOWNLOAD, version.workspace, user, idempotency_key, request_sha256),
+        spec=spec,
         download=DownloadSpec.parse({**given, "from_at": version.last_at}),
         parent=version,
         source=Source.EXCHANGE,
@@ -140,21 +137,3 @@ def _refuse_span(spec: DownloadSpec) -> None:
                 f"{MAX_ROWS} are taken. Begin later, or choose a longer timeframe"
             }
         )
-
-
-def _replayed(workspace: Workspace, key: str, request_sha256: str) -> Import | None:
-    job = replay(workspace, key, request_sha256)
-    if job is None:
-        return None
-    return Import.objects.filter(Q(job=job) | Q(earlier_jobs=job)).select_related("job").first()
-
-
-def _queued(workspace: Workspace, user: User, key: str, request_sha256: str) -> Job:
-    return enqueue(
-        workspace=workspace,
-        created_by=user,
-        kind=JobKind.DOWNLOAD,
-        queue=Queue.DATA,
-        idempotency_key=key,
-        request_sha256=request_sha256,
-    )

@@ -114,15 +114,15 @@ def dataset_to_extend(row: Import) -> Dataset | None:
     return rows.exclude(latest=None).select_related("latest").first()
 
 
-def import_spec_of(dataset: Dataset) -> ImportSpec:
-    """The settings of a file that holds more candles of this dataset."""
+def import_spec_of(dataset: Dataset, timeframe: str = "") -> ImportSpec:
+    """The settings of more candles of this dataset, or of its instrument on another timeframe."""
     instrument = dataset.instrument
     return ImportSpec.parse(
         {
             "symbol": instrument.symbol,
             "venue": instrument.venue,
             "kind": instrument.kind,
-            "timeframe": dataset.timeframe,
+            "timeframe": timeframe or dataset.timeframe,
         }
     )
 
@@ -131,12 +131,12 @@ def import_spec_of(dataset: Dataset) -> ImportSpec:
 def launch_demo(*, workspace: Workspace, user: User, idempotency_key: str = "") -> Import:
     """Queue the import of the seeded synthetic market, labelled synthetic everywhere."""
     request_sha256 = hashlib.sha256(b"demo").hexdigest()
-    if earlier := _replayed(workspace, idempotency_key, request_sha256):
+    if earlier := replayed(workspace, idempotency_key, request_sha256):
         return earlier
     return Import.objects.create(
         workspace=workspace,
         created_by=user,
-        job=_queued(JobKind.IMPORT, workspace, user, idempotency_key, request_sha256),
+        job=queued(JobKind.IMPORT, workspace, user, idempotency_key, request_sha256),
         spec=ImportSpec(symbol=DEMO_SYMBOL, venue="synthetic", timeframe="5m"),
         source=Source.SYNTHETIC,
         sent_name="Synthetic market",
@@ -173,7 +173,7 @@ def _accept(
         path, sha256 = _received(upload, folder)
         request_sha256 = _checksum(kind, spec, sha256)
         with transaction.atomic():
-            if earlier := _replayed(workspace, key, request_sha256):
+            if earlier := replayed(workspace, key, request_sha256):
                 return earlier
             stored = store_file(
                 path,
@@ -184,7 +184,7 @@ def _accept(
             return Import.objects.create(
                 workspace=workspace,
                 created_by=user,
-                job=_queued(kind, workspace, user, key, request_sha256),
+                job=queued(kind, workspace, user, key, request_sha256),
                 spec=spec,
                 sent_name=sent_name,
                 upload=stored,
@@ -194,14 +194,14 @@ def _accept(
 @transaction.atomic
 def _work_again(kind: JobKind, row: Import, user: User, spec: ImportSpec, key: str) -> Import:
     request_sha256 = _checksum(kind, spec, f"import {row.pk}")
-    if earlier := _replayed(row.workspace, key, request_sha256):
+    if earlier := replayed(row.workspace, key, request_sha256):
         return earlier
     # Locked, so that two tabs start one job and the upload is not forgotten meanwhile.
     # Alone: whoever waited would not find the row joined to the job that it had before.
     row = Import.objects.select_for_update().get(pk=row.pk)
     _require_confirmable(row)
     row.earlier_jobs.add(row.job)
-    row.job = _queued(kind, row.workspace, user, key, request_sha256)
+    row.job = queued(kind, row.workspace, user, key, request_sha256)
     row.spec = spec
     row.save(update_fields=["job", "spec"])
     return row
@@ -222,7 +222,8 @@ def _checksum(kind: JobKind, spec: ImportSpec, subject: str) -> str:
     return hashlib.sha256(f"{kind}{spec.sha256()}{subject}".encode()).hexdigest()
 
 
-def _queued(kind: JobKind, workspace: Workspace, user: User, key: str, request_sha256: str) -> Job:
+def queued(kind: JobKind, workspace: Workspace, user: User, key: str, request_sha256: str) -> Job:
+    """The job of an import, whatever its candles come from."""
     return enqueue(
         workspace=workspace,
         created_by=user,
@@ -233,7 +234,8 @@ def _queued(kind: JobKind, workspace: Workspace, user: User, key: str, request_s
     )
 
 
-def _replayed(workspace: Workspace, key: str, request_sha256: str) -> Import | None:
+def replayed(workspace: Workspace, key: str, request_sha256: str) -> Import | None:
+    """The import that an equal request with this Idempotency-Key started before."""
     job = replay(workspace, key, request_sha256)
     if job is None:
         return None

@@ -5,13 +5,12 @@ import hashlib
 from django.db import transaction
 
 from accounts.models import User
-from jobs.idempotency import replay
-from jobs.services import enqueue
-from jobs.statuses import JobKind, Queue
+from jobs.statuses import JobKind
 from markets.candles.resample import coarser_timeframes
 from markets.models import Dataset, DatasetVersion, Import, Source
 from markets.services.datasets import hold_for_use
-from markets.specs import TIMEFRAME_MINUTES, ImportSpec, ResampleSpec
+from markets.services.imports import import_spec_of, queued, replayed
+from markets.specs import TIMEFRAME_MINUTES, ResampleSpec
 from specs.declaration import InvalidSpec
 
 
@@ -34,30 +33,14 @@ def launch_resampling(
             }
         )
     request_sha256 = hashlib.sha256(f"resample {version.pk} {spec.timeframe}".encode()).hexdigest()
-    if job := replay(version.workspace, idempotency_key, request_sha256):
-        return Import.objects.get(job=job)
+    if earlier := replayed(version.workspace, idempotency_key, request_sha256):
+        return earlier
     hold_for_use([version], accepted=False)
-    job = enqueue(
-        workspace=version.workspace,
-        created_by=user,
-        kind=JobKind.RESAMPLE,
-        queue=Queue.DATA,
-        idempotency_key=idempotency_key,
-        request_sha256=request_sha256,
-    )
-    instrument = version.dataset.instrument
     return Import.objects.create(
         workspace=version.workspace,
         created_by=user,
-        job=job,
-        spec=ImportSpec.parse(
-            {
-                "symbol": instrument.symbol,
-                "venue": instrument.venue,
-                "kind": instrument.kind,
-                "timeframe": spec.timeframe,
-            }
-        ),
+        job=queued(JobKind.RESAMPLE, version.workspace, user, idempotency_key, request_sha256),
+        spec=import_spec_of(version.dataset, spec.timeframe),
         parent=version,
         source=Source.RESAMPLED,
         sent_name=f"{version} to {spec.timeframe}"[:200],
