@@ -3,6 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 from django import forms
+from django.conf import settings
 from django.forms.boundfield import BoundField
 
 from markets.models import Import
@@ -23,7 +24,8 @@ class UploadForm(SpecForm):
         super().__init__(ImportSpec, data, files, initial=initial)
         self.fields["file"] = forms.FileField(
             label="Candle file",
-            help_text="CSV, TSV, gzip of those, Parquet, Feather or JSON arrays; at most 200 MiB.",
+            help_text="CSV, TSV, gzip of those, Parquet, Feather or JSON arrays; at most "
+            f"{settings.UPLOAD_MAX_BYTES // 2**20} MiB.",
             allow_empty_file=True,
             widget=forms.ClearableFileInput(attrs={"accept": ACCEPTED}),
             error_messages={"required": "no file was chosen; choose one"},

@@ -41,9 +41,7 @@ FIRST_BAR_AT = datetime(2009, 1, 3, tzinfo=timezone.utc)  # the day of the first
 SYMBOL_PATTERN = re.compile(r"^[A-Z0-9]{2,20}([/_-][A-Z0-9]{2,10})?(:[A-Z0-9]{2,10})?$")
 
 FixedTimeframe = Literal["1m", "3m", "5m", "15m", "30m", "1h", "2h", "4h", "6h", "8h", "12h", "1d"]
-Timeframe = Literal[
-    "auto", "1m", "3m", "5m", "15m", "30m", "1h", "2h", "4h", "6h", "8h", "12h", "1d"
-]
+Timeframe = Literal["auto", FixedTimeframe]
 
 
 def timeframe_name(minutes: int) -> str:
