@@ -156,6 +156,12 @@ def test_empty_page_in_a_gap_does_not_end_the_download_but_three_do():
     assert [page.new_bars for page in found.ranges] == [100, 0, 0, 0]
 
 
+def test_empty_page_where_bars_are_leaves_a_gap_of_that_page_and_nothing_else():
+    with serving(fake(faults={2: "empty"})) as exchange:
+        found = download(exchange)
+    assert_equal(found.rows, holed(1000, 1999))
+
+
 def test_download_goes_on_after_the_pages_there_are(tmp_path):
     parts = PartFolder(tmp_path / "parts")
     with serving(fake(page_bars=400)) as exchange:
