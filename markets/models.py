@@ -65,6 +65,8 @@ class Dataset(WorkspaceRow):
     latest = models.ForeignKey(
         "DatasetVersion", null=True, on_delete=models.PROTECT, related_name="+"
     )
+    # The highest number that a version had; that of a deleted version is not given again.
+    last_number = models.PositiveIntegerField(default=0)
 
     objects = DatasetQuerySet.as_manager()  # type: ignore[misc]  # narrows the base's manager
 

@@ -15,6 +15,11 @@ class Migration(migrations.Migration):
 
     operations = [
         migrations.AddField(
+            model_name="dataset",
+            name="last_number",
+            field=models.PositiveIntegerField(default=0),
+        ),
+        migrations.AddField(
             model_name="datasetversion",
             name="difference",
             field=models.JSONField(null=True),

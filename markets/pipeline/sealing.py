@@ -40,10 +40,11 @@ def seal_version(
     previous = dataset.versions.select_related("file").order_by("-number").first()
     difference = _difference(previous, candles)
     report = {**report, "notices": [*report["notices"], *_changed_history(previous, difference)]}
+    number = 1 + max(dataset.last_number, previous.number if previous else 0)
     version = DatasetVersion.objects.create(
         workspace_id=row.workspace_id,
         dataset=dataset,
-        number=previous.number + 1 if previous else 1,
+        number=number,
         source=row.source,
         sha256=sha256,
         file=_stored(path, row),
@@ -60,7 +61,7 @@ def seal_version(
         parent=row.parent if row.source == Source.RESAMPLED else None,
         findings=[finding.to_json() for finding in findings(report)],
     )
-    Dataset.objects.filter(pk=dataset.pk).update(latest=version)
+    Dataset.objects.filter(pk=dataset.pk).update(latest=version, last_number=number)
     return version
 
 

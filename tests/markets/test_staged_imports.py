@@ -14,6 +14,7 @@ from accounts.models import AuditEvent, Role, Scope
 from jobs.models import Job
 from jobs.statuses import JobKind, JobStatus
 from markets.models import Dataset, DatasetVersion, Import
+from markets.services.datasets import delete_version
 from markets.services.imports import dataset_to_extend, forget_old_uploads
 from tests.api import bearer, refusal
 from tests.factories import make_user
@@ -263,3 +264,13 @@ def test_confirmations_at_the_same_moment_start_one_job(alice, client):
     with ThreadPoolExecutor(6) as pool:
         assert sorted(pool.map(confirm, range(6))) == [202, *[409] * 5]
     assert Job.objects.filter(kind=JobKind.IMPORT).count() == 1
+
+
+def test_the_number_of_a_deleted_version_is_not_given_again(client):
+    def imported(hours):
+        row = finished(client, post(client, csv(range(hours)), "/api/datasets/").json())
+        return DatasetVersion.objects.get(dataset=row["dataset"], number=row["version"])
+
+    imported(6)
+    delete_version(imported(7))
+    assert imported(8).number == 3
