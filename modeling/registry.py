@@ -83,15 +83,16 @@ def change_model(
 @transaction.atomic
 def launch_prediction(
     model: RegisteredModel, version: DatasetVersion, *, user: User, idempotency_key: str = ""
-) -> ModelPrediction:
-    """Queue a registered model on a sealed version. With a known key the earlier row comes back.
+) -> tuple[ModelPrediction, bool]:
+    """Queue a registered model on a sealed version. With a known key the earlier row comes back, and
+    False.
 
     Raises InvalidSpec for a version it cannot use, RegistryRefused for one that is sealed as a
     whole, JobConflict when the key belongs to other work.
     """
     request_sha256 = hashlib.sha256(f"predict {model.pk} {version.pk}".encode()).hexdigest()
     if job := replay(model.workspace, idempotency_key, request_sha256):
-        return ModelPrediction.objects.for_list().get(job=job)
+        return ModelPrediction.objects.for_list().get(job=job), False
     hold_for_use([version])
     _require_fitting(model, version)
     job = enqueue(
@@ -102,9 +103,10 @@ def launch_prediction(
         idempotency_key=idempotency_key,
         request_sha256=request_sha256,
     )
-    return ModelPrediction.objects.create(
+    row = ModelPrediction.objects.create(
         workspace=model.workspace, created_by=user, model=model, version=version, job=job
     )
+    return row, True
 
 
 def _require_fitting(model: RegisteredModel, version: DatasetVersion) -> None:

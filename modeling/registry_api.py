@@ -8,6 +8,7 @@ from django.http import FileResponse
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema, extend_schema_field
 from rest_framework import generics, serializers
+from rest_framework.request import Request
 from rest_framework.response import Response
 
 from accounts import audit
@@ -189,15 +190,15 @@ class PredictionRequest(StrictSerializer):
     version = serializers.IntegerField(min_value=1)
 
 
-class ModelPredictions(VisibleRows):
+class ModelPredictions(VisibleList, generics.ListAPIView):  # type: ignore[type-arg]  # generic only in the stubs
     """What a model predicted on other versions, newest first; POST predicts on one."""
 
     rows = RegisteredModel.objects.for_list().select_related("workspace")
+    serializer_class = ModelPredictionSerializer
 
-    @extend_schema(responses=ModelPredictionSerializer(many=True))
-    def get(self, request: MemberRequest, pk: int) -> Response:
-        rows = self.found(pk=pk).predictions.for_list()[:200]
-        return Response(ModelPredictionSerializer(rows, many=True).data)
+    def list(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        page = self.paginate_queryset(self.found(pk=kwargs["pk"]).predictions.for_list())
+        return self.get_paginated_response(self.get_serializer(page, many=True).data)
 
     @extend_schema(request=PredictionRequest, responses={202: ModelPredictionSerializer})
     def post(self, request: MemberRequest, pk: int) -> Response:
@@ -216,7 +217,7 @@ class ModelPredictions(VisibleRows):
                 "predict",
                 lambda key: launch_prediction(
                     model, version, user=request.user, idempotency_key=key
-                ),
+                )[0],
                 lambda made: made.job,
             )
         except RegistryRefused as error:

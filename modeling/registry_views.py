@@ -158,7 +158,7 @@ def model_predict(request: HttpRequest, pk: int) -> HttpResponse:
     versions = DatasetVersion.objects.for_list().filter(workspace=model.workspace_id)
     version = get_object_or_404(versions, pk=int(chosen))
     try:
-        row = launch_prediction(
+        row, is_new = launch_prediction(
             model, version, user=user_of(request), idempotency_key=request.POST.get("key", "")
         )
     except InvalidSpec as error:
@@ -167,6 +167,14 @@ def model_predict(request: HttpRequest, pk: int) -> HttpResponse:
         return _page(request, model, status=409, problem=str(error))
     except (JobConflict, QueueFull) as error:
         return _page(request, model, status=409, problem=error.message)
+    if is_new:
+        audit.record(
+            "predict",
+            workspace=model.workspace,
+            user=user_of(request),
+            subject=row.job_id,
+            request=request,
+        )
     return redirect("modeling:model_prediction", model.pk, row.pk)
 
 

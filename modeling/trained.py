@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file
 
+from artifacts.models import StoredFile
 from artifacts.store import FileChanged, verified_path
 from jobs.attempts import RunningAttempt
 from jobs.errors import JobFailed
@@ -70,8 +71,6 @@ class TrainedFold:
         return known | model_columns(outputs, calibrator.apply(outputs.confidence_raw))
 
     def _network(self, resident: ResidentWindows) -> EnhancedCryptoTransformer:
-        if self.stored.weights is None:
-            raise JobFailed("no_weights", "The fold has no stored weights. Run it again.")
         spec = self.run.experiment.model_spec
         network = build_network(
             spec.network,
@@ -80,10 +79,7 @@ class TrainedFold:
             scales=resident.scales,
             seed=self.run.seed,
         )
-        try:
-            network.load_state_dict(load_file(verified_path(self.stored.weights)))
-        except FileChanged as error:
-            raise JobFailed("weights_changed", f"{error}. Run the experiment again.") from error
+        network.load_state_dict(load_file(_kept(self.stored.weights)))
         return network.to(resident.device)
 
     def scoring(self, effective: float) -> Scoring:
@@ -120,9 +116,17 @@ def as_stored(run: TrainingRun, stored: Fold, windows: Windows) -> TrainedFold:
 
 def walked(stored: Fold, rung: str) -> Table:
     """The predictions of the fold's own test block."""
-    if stored.predictions is None:
-        raise JobFailed("no_predictions", "The fold has no stored predictions. Run it again.")
-    return read_fold(verified_path(stored.predictions))[rung]
+    return read_fold(_kept(stored.predictions))[rung]
+
+
+def _kept(file: StoredFile | None) -> Path:
+    """The path of a file that the fold kept, unchanged since."""
+    if file is None:
+        raise JobFailed("fold_incomplete", "The fold kept no such file. Run the experiment again.")
+    try:
+        return verified_path(file)
+    except FileChanged as error:
+        raise JobFailed("fold_changed", f"{error}. Run the experiment again.") from error
 
 
 def effective_of(bars: Bars, horizon_bars: int) -> float:

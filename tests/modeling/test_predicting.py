@@ -1,9 +1,12 @@
 """A registered model on other candles: the same network, scalers and thresholds, bit for bit."""
 
+import json
+
 import numpy as np
 import pytest
+from safetensors.torch import load_file
 
-from artifacts.store import local_path
+from artifacts.store import local_path, sha256_of
 from jobs.attempts import RunningAttempt
 from jobs.claim import claim
 from jobs.execution import run_body
@@ -11,8 +14,11 @@ from jobs.models import Job
 from jobs.workers import claimant
 from markets.candles.frame import Candles
 from markets.candles.synthetic import synthetic_candles
+from modeling import run as trainer
+from modeling.cards import canonical, model_card
 from modeling.evaluation.table import COLUMNS, read_predictions
 from modeling.models import HoldoutOpening, ModelPrediction
+from modeling.network.transformer import build_network
 from modeling.registry import launch_prediction, register_model
 from tests import factories, path
 
@@ -20,14 +26,11 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 def predicted(model, version, user) -> ModelPrediction:
-    """The finished prediction; its job runs in this process."""
-    from modeling.predicting import predict_version
-
-    row = launch_prediction(model, version, user=user)
+    """The finished prediction; what the trainer would do runs in this process."""
+    row, _ = launch_prediction(model, version, user=user)
     lease = claim(row.job_id, claimant())
     assert lease is not None
-    work = ModelPrediction.objects.for_work().get(pk=row.pk)
-    run_body(row.job, RunningAttempt(lease), lambda job, attempt: predict_version(work, attempt))
+    run_body(row.job, RunningAttempt(lease), lambda job, attempt: trainer.main(attempt))
     return ModelPrediction.objects.for_list().get(pk=row.pk)
 
 
@@ -126,6 +129,21 @@ def test_model_predicts_another_instrument_and_says_that_it_never_saw_it():
     assert row.predictions.last_at == other.last_at
     assert set(table_of(row.predictions)["fold"]) == {1}
     assert row.metrics["action"]["samples"]["value"] < row.predictions.rows - found["same_period"]
+
+    card = json.loads(canonical(model_card(model)["card"]))
+    names, scales = card["features"]["names"], tuple(card["features"]["scales"])
+    spec = run.experiment.model_spec
+    assert card["spec"] == json.loads(json.dumps(spec.to_json()))
+    network = build_network(
+        spec.network,
+        features=len(names),
+        context_bars=card["spec"]["windows"]["context_bars"],
+        scales=scales,
+        seed=card["seed"],
+    )
+    weights = local_path(model.fold.weights)
+    assert sha256_of(weights) == card["weights"]["sha256"]
+    network.load_state_dict(load_file(weights))
 
     short = factories.make_version(workspace, symbol="SOL/USDT", candles=candles.slice(0, 900))
     job = Job.objects.get(pk=predicted(model, short, user).job_id)

@@ -155,7 +155,8 @@ def test_predicting_queues_one_job_of_the_trainer(alice, model):
     assert (body["id"], body["status"], body["predictions"]) == (row.pk, "queued", None)
     assert (row.job.kind, row.job.queue) == (JobKind.PREDICT, Queue.TRAINING)
     assert AuditEvent.objects.filter(action="predict").count() == 1
-    assert len(bearer(alice).get(f"/api/models/{model.pk}/predictions/").json()) == 1
+    listed = bearer(alice).get(f"/api/models/{model.pk}/predictions/").json()
+    assert [entry["id"] for entry in listed["results"]] == [row.pk]
 
 
 def test_the_same_key_predicts_once(alice, model):
@@ -167,6 +168,17 @@ def test_the_same_key_predicts_once(alice, model):
     btc = model.run.experiment.version
     assert refusal(ask(alice, model, btc, headers), 409)["code"] == "idempotency_conflict"
     assert ModelPrediction.objects.count() == 1
+
+
+def test_a_form_sent_twice_predicts_once(client, model):
+    eth = factories.make_version(model.workspace, symbol="ETH/USDT")
+    answers = [
+        client.post(f"/models/{model.pk}/predict/", {"version": eth.pk, "key": "k1"})
+        for _ in range(2)
+    ]
+    assert {answer.status_code for answer in answers} == {302}
+    assert answers[0].url == answers[1].url
+    assert AuditEvent.objects.filter(action="predict").count() == 1
 
 
 def test_another_timeframe_is_refused(client, alice, model):
