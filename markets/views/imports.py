@@ -17,10 +17,10 @@ from accounts import audit
 from accounts.editing import editing_membership, new_key, require_editor_of, user_of
 from accounts.models import Membership
 from artifacts.store import QuotaExceeded
-from jobs.errors import InvalidIdempotencyKey, JobConflict, QueueFull
+from jobs.errors import InvalidIdempotencyKey, JobConflict
 from jobs.models import Job
 from jobs.statuses import JobKind
-from jobs.views import STOP_POLLING, live_context, refused_for_now
+from jobs.views import STOP_POLLING, live_context
 from markets.forms import SettingsForm, UploadForm, dress
 from markets.models import Dataset, Import, Source
 from markets.services.imports import (
@@ -45,7 +45,7 @@ def dataset_new(request: HttpRequest) -> HttpResponse:
     if request.method != "POST":
         context = {"form": UploadForm(initial=known_instrument(request)), "key": new_key()}
         return render(request, "markets/dataset_new.html", context)
-    form, status, full = UploadForm(request.POST, request.FILES), 400, None
+    form, status = UploadForm(request.POST, request.FILES), 400
     if form.is_valid() and isinstance(form.spec, ImportSpec):
         try:
             row = stage_import(
@@ -58,9 +58,6 @@ def dataset_new(request: HttpRequest) -> HttpResponse:
         except RefusedUpload as error:
             form.add_error(error.field if error.field in form.fields else None, error.message)
             status = error.status
-        except QueueFull as error:
-            form.add_error(None, error.message)
-            full = error
         except (JobConflict, InvalidIdempotencyKey) as error:
             form.add_error(None, str(error))
             status = 409
@@ -78,8 +75,7 @@ def dataset_new(request: HttpRequest) -> HttpResponse:
             return redirect("markets:import_detail", row.pk)
     dress(form)
     context = {"form": form, "key": new_key()}
-    page = render(request, "markets/dataset_new.html", context, status=status)
-    return refused_for_now(page, full) if full else page
+    return render(request, "markets/dataset_new.html", context, status=status)
 
 
 def known_instrument(request: HttpRequest) -> ImportSpec | None:

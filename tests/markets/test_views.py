@@ -2,7 +2,6 @@ import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
 
 from accounts.models import Role
-from jobs.errors import QueueFull
 from jobs.models import Job
 from jobs.statuses import JobKind, JobStatus
 from markets.models import Dataset, Import, Source
@@ -203,13 +202,3 @@ def test_a_stranger_gets_404_for_an_import(client, workspace):
     client.force_login(factories.make_user("charlie"))
     assert client.get(f"/imports/{row.pk}/").status_code == 404
     assert client.get(f"/imports/{row.pk}/status/").status_code == 404
-
-
-def test_an_upload_beyond_a_quota_of_jobs_says_when_to_come_back(client, alice, monkeypatch):
-    def refuse(**_):
-        raise QueueFull("quota_launches", "30 launches in the last hour, the limit is 30.", 1800)
-
-    monkeypatch.setattr("markets.views.imports.stage_import", refuse)
-    answer = send(client)
-    assert (answer.status_code, answer.headers["Retry-After"]) == (429, "1800")
-    assert "the limit is 30" in answer.content.decode()
