@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import errno
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 
@@ -169,7 +172,7 @@ def _accept(
 ) -> Import:
     sent_name = display_name(upload.name or "")
     _refuse_by_look(upload, sent_name)
-    with scratch_folder() as folder:
+    with _full_disk_refused(), scratch_folder() as folder:
         path, sha256 = _received(upload, folder)
         request_sha256 = _checksum(kind, spec, sha256)
         with transaction.atomic():
@@ -258,6 +261,21 @@ def _refuse_by_look(upload: UploadedFile, sent_name: str) -> None:
         sniff(head, tail, size, sent_name)
     except RefusedFile as error:
         raise RefusedUpload(error.code, error.status, error.message) from None
+
+
+@contextmanager
+def _full_disk_refused() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise RefusedUpload(
+            "disk_full",
+            507,
+            "The disk of the service is full; nothing was stored. Send the file again once there "
+            "is space.",
+        ) from error
 
 
 def _received(upload: UploadedFile, folder: Path) -> tuple[Path, str]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
+from django.core.files.storage import default_storage
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.db import connection
 from django.db.models import F
@@ -274,3 +276,14 @@ def test_the_number_of_a_deleted_version_is_not_given_again(client):
     imported(6)
     delete_version(imported(7))
     assert imported(8).number == 3
+
+
+def test_an_upload_that_finds_the_disk_full_is_refused_and_leaves_nothing(client, monkeypatch):
+    def full(*args):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(default_storage, "save", full)
+    answer = post(client)
+    assert (answer.status_code, answer.json()["code"]) == (507, "disk_full")
+    assert not Import.objects.exists()
+    assert not Job.objects.exists()
