@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from markets.features.certificate import altered_after
 from markets.features.compute import compute_features
 from markets.features.splice import splice_prices
 from modeling.specs import ModelSpec
 from modeling.windows.make import FoldFit, FoldWindows, Windows, learn_from_fit
-from modeling.windows.targets import raw_targets
+from modeling.windows.targets import RawTargets, raw_targets
 
 LEARNED = ("selection", "scalers", "targets")
 Learn = Callable[..., FoldFit]
@@ -27,7 +31,8 @@ def certify_fit(
     """Learn once more after altering all candles behind the fit slice; all must be bit-equal.
 
     The slice ends with the last bar of its last label: t + max(horizon, regime). Returns plain JSON
-    with a verdict for the selection, one for the scalers and one for the target thresholds.
+    with a verdict for the selection, one for the scalers and one for the targets: their thresholds
+    and every label of the slice, since one label that reads too far may move no threshold.
     """
     candles, fit_bars = windows.candles, windows.bars(fold.fold.fit)
     last = min(int(fit_bars.max()) + windows.samples.label_bars, len(candles) - 1)
@@ -43,6 +48,7 @@ def certify_fit(
     again = learn(table, raw, fit_bars, spec)
     before, after = fold.learned.to_json(), again.to_json()
     verdicts = {name: after[name] == before[name] for name in LEARNED}
+    verdicts["targets"] &= _equal_labels(windows.raw, raw, fit_bars)
     return {
         "fold": fold.fold.number,
         "passed": all(verdicts.values()),
@@ -50,3 +56,13 @@ def certify_fit(
         "seed": seed,
         **{name: "passed" if passed else "failed" for name, passed in verdicts.items()},
     }
+
+
+def _equal_labels(before: RawTargets, after: RawTargets, bars: NDArray[np.int64]) -> bool:
+    """Whether all label values of these bars are bit-equal, NaN where the other is NaN."""
+    pairs = (
+        (getattr(before, field.name), getattr(after, field.name))
+        for field in dataclasses.fields(RawTargets)
+        if field.name != "ambiguous_barriers"  # counts bars behind the slice too
+    )
+    return all(a[bars].tobytes() == b[bars].tobytes() for a, b in pairs)

@@ -5,9 +5,12 @@ import numpy as np
 import pytest
 
 from markets.features.compute import compute_features
+from markets.features.splice import splice_prices
 from modeling.specs import ModelSpec
+from modeling.windows import certificate
 from modeling.windows.certificate import certify_fit
 from modeling.windows.make import learn_from_fit, make_windows, prepare_fold
+from modeling.windows.targets import raw_targets
 from tests.markets.features.market import quiet_market
 
 SPEC = ModelSpec.parse(
@@ -70,6 +73,23 @@ def test_what_is_learned_from_everything_is_caught_by_name(windows, part, name):
     report = certified(windows, learning(part))
     assert not report["passed"]
     assert [key for key, verdict in verdicts(report).items() if verdict == "failed"] == [name]
+
+
+@pytest.mark.parametrize("too_far", ["horizon_bars", "regime_bars"])
+def test_a_label_that_reads_one_bar_too_far_is_caught(windows, monkeypatch, too_far):
+    """Although the one label in the slice that another bar reaches may move no threshold."""
+
+    def targets(candles, spliced, **lengths):
+        return raw_targets(candles, spliced, **lengths | {too_far: lengths[too_far] + 1})
+
+    lengths = {"horizon_bars": 48, "regime_bars": 48, "target": SPEC.target}
+    spec = SPEC.model_copy(update={"windows": SPEC.windows.model_copy(update={"horizon_bars": 48})})
+    candles = windows.candles
+    mutant = dataclasses.replace(windows, raw=targets(candles, splice_prices(candles), **lengths))
+    fold = prepare_fold(mutant, mutant.folds[0], spec)
+    monkeypatch.setattr(certificate, "raw_targets", targets)
+    report = certify_fit(mutant, fold, spec)
+    assert verdicts(report) == {"selection": "passed", "scalers": "passed", "targets": "failed"}
 
 
 def test_a_fold_that_selects_sees_its_features_on_every_scale_and_no_other(windows):
