@@ -83,6 +83,7 @@ def candles_figure(
     }
     panels = [_with_unit("Price", price_unit), _with_unit("Volume", volume_unit)]
     layout = stacked_layout(title, panels, _candle_summary(bars), shares=(4, 1))
+    layout["yaxis2"]["nticks"] = 3  # the panel is low
     layout["xaxis"]["rangeslider"] = {"visible": False}
     return {"data": [candles, volume], "layout": layout}
 

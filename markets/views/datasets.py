@@ -34,6 +34,7 @@ from markets.services.downloads import can_continue
 from markets.services.resampling import resampling_choices
 from markets.specs import TIMEFRAME_MINUTES
 from markets.views.feature_part import features_part
+from markets.views.imports import DELIMITERS, ROLES
 
 SORTS = {
     "name": "name",
@@ -118,6 +119,8 @@ def quality_part(request: HttpRequest, version: DatasetVersion) -> dict[str, Any
         "gaps": gap_marks(version),
         "gap_page": gap_page(version, order, request.GET.get("gap_page", "1")),
         "gap_order": order,
+        "roles": ROLES,
+        "delimiters": DELIMITERS,
         "outliers": [
             row | {"query": _jump(version, row["at"])} for row in version.report["outliers"]
         ],

@@ -64,6 +64,15 @@ def test_a_gap_links_to_the_candles_around_it(client, version):
     assert "2024-01-06T19:00:00Z" in there
 
 
+def test_columns_used_are_named_in_the_order_of_a_candle(client, version):
+    shuffled = {name: name.title() for name in ("low", "high", "open", "close", "timestamp")}
+    told = {"columns": {"used": shuffled, "ignored": []}, "file": {"delimiter": ","}}
+    DatasetVersion.objects.filter(pk=version.pk).update(report=version.report | told)
+    shown = "timestamp ← Timestamp, open ← Open, high ← High, low ← Low, close ← Close\n"
+    assert shown in page_of(client, version)
+    assert "delimiter comma" in page_of(client, version)
+
+
 def test_a_span_that_is_no_time_is_refused(client, version):
     assert client.get(version.get_absolute_url(), {"from": "yesterday"}).status_code == 400
     assert client.get(version.get_absolute_url(), {"at": "0000"}).status_code == 400
