@@ -31,6 +31,7 @@ from jobs.errors import JobConflict, QueueFull
 from jobs.models import Job
 from jobs.services import request_cancel
 from jobs.statuses import JobStatus
+from markets.candles.quality import counted
 from markets.models import DatasetVersion, Import
 from markets.services.downloads import launch_download
 from markets.services.imports import RefusedUpload, launch_demo, launch_import
@@ -116,8 +117,8 @@ class Command(BaseCommand):
         else:
             version = self.import_file(workspace, user, data, symbol)
         self.say(
-            f"{version.rows} bars of {version.dataset.timeframe}, {version.gap_count} gaps, "
-            f"{version.missing_bars} bars missing"
+            f"{counted(version.rows, 'bar')} of {version.dataset.timeframe}, "
+            f"{counted(version.gap_count, 'gap')}, {counted(version.missing_bars, 'bar')} missing"
         )
         return version
 
