@@ -15,12 +15,20 @@ from accounts.models import User, Workspace
 from backtests.models import Study, StudyRun, StudyVariant
 from backtests.services import NAME_MAX, create_experiment, estimate, launch_experiment
 from backtests.specs import ExperimentSpec
-from backtests.variants import BASE, BASE_LABEL, KEYS, derived_variants, reason_of
+from backtests.variants import (
+    BASE,
+    BASE_LABEL,
+    KEYS,
+    Derived,
+    derived_variants,
+    reason_of,
+)
 from jobs.errors import JobConflict, QueueFull
 from jobs.idempotency import replay
 from jobs.models import Job
 from jobs.services import RESUMABLE, RETRY_AFTER_S, enqueue, request_cancel, resume_job
 from jobs.statuses import JobKind, JobStatus, Queue
+from markets.models import DatasetVersion
 from modeling.models import Experiment, TrainingRun
 from modeling.services import resume_run, with_data
 from specs.declaration import InvalidSpec
@@ -67,21 +75,14 @@ def plan_study(experiment: Experiment, seeds: Sequence[int], keys: Iterable[str]
     """The base and the chosen variants in their order. Raises InvalidSpec for unknown ones."""
     wanted = _checked(seeds, keys)
     base = ExperimentSpec.parse(experiment.spec)
-    planned = [_planned(experiment, BASE, BASE_LABEL, "", base, "", tuple(seeds))]
-    for derived in derived_variants(base):
-        if derived.key in wanted:
-            planned.append(
-                _planned(
-                    experiment,
-                    derived.key,
-                    derived.label,
-                    derived.change,
-                    derived.spec,
-                    derived.reason,
-                    tuple(seeds),
-                )
-            )
-    return planned
+    rows = [Derived(BASE, BASE_LABEL, base, "")]
+    rows += [derived for derived in derived_variants(base) if derived.key in wanted]
+    version = experiment.version
+    digests = {row.key: with_data(row.spec.sha256(), [version]) for row in rows if row.spec}
+    finished = _finished_runs(experiment.workspace, digests.values(), seeds)
+    return [
+        _planned(row, version, digests.get(row.key, ""), finished, tuple(seeds)) for row in rows
+    ]
 
 
 def _checked(seeds: Sequence[int], keys: Iterable[str]) -> set[str]:
@@ -102,40 +103,46 @@ def _checked(seeds: Sequence[int], keys: Iterable[str]) -> set[str]:
 
 
 def _planned(
-    experiment: Experiment,
-    key: str,
-    label: str,
-    change: str,
-    spec: ExperimentSpec | None,
-    reason: str,
+    row: Derived,
+    version: DatasetVersion,
+    spec_sha256: str,
+    finished: dict[tuple[str, int], TrainingRun],
     seeds: tuple[int, ...],
 ) -> Planned:
-    found: dict[str, Any] = {}
-    finished: dict[int, TrainingRun] = {}
-    spec_sha256 = ""
+    spec, reason, found = row.spec, row.reason, {}
     if spec is not None:
-        spec_sha256 = with_data(spec.sha256(), [experiment.version])
-        finished = _finished_runs(experiment.workspace, spec_sha256, seeds)
         try:
-            found = estimate(spec, experiment.version)
+            found = estimate(spec, version)
         except InvalidSpec as error:
-            spec, reason, finished = None, reason_of(error), {}
-    return Planned(key, label, change, spec, reason, spec_sha256, found, finished, seeds)
+            spec, reason = None, reason_of(error)
+    runs = {seed: run for seed in seeds if (run := finished.get((spec_sha256, seed)))}
+    return Planned(
+        key=row.key,
+        label=row.label,
+        change=row.change,
+        spec=spec,
+        reason=reason,
+        spec_sha256=spec_sha256,
+        estimate=found,
+        finished=runs if spec is not None else {},
+        seeds=seeds,
+    )
 
 
 def _finished_runs(
-    workspace: Workspace, spec_sha256: str, seeds: Sequence[int]
-) -> dict[int, TrainingRun]:
-    """The latest run of each seed that has ended well together with its own backtest."""
+    workspace: Workspace, digests: Iterable[str], seeds: Sequence[int]
+) -> dict[tuple[str, int], TrainingRun]:
+    """By spec and seed the latest run that has ended well together with its own backtest."""
     rows = TrainingRun.objects.filter(
         workspace=workspace,
-        experiment__spec_sha256=spec_sha256,
+        experiment__spec_sha256__in=list(digests),
         seed__in=seeds,
         job__status=JobStatus.SUCCEEDED,
         backtests__is_own=True,
         backtests__job__status=JobStatus.SUCCEEDED,
     )
-    return {run.seed: run for run in rows.order_by("pk")}
+    found = rows.select_related("experiment").order_by("pk")
+    return {(run.experiment.spec_sha256, run.seed): run for run in found}
 
 
 @transaction.atomic

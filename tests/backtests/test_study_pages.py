@@ -81,6 +81,11 @@ def test_form_shows_each_variant_with_its_cost_or_its_reason(client, experiment)
     assert "Runs to train" in page
 
 
+def test_form_asks_as_few_questions_as_any_page(client, experiment, django_assert_max_num_queries):
+    with django_assert_max_num_queries(15):
+        client.get(f"/experiments/{experiment.pk}/study/")
+
+
 def test_experiment_offers_an_ablation_and_lists_its_studies(client, experiment, study):
     page = client.get(f"/experiments/{experiment.pk}/").content.decode()
     assert f"/experiments/{experiment.pk}/study/" in page
