@@ -10,17 +10,17 @@ from typing import Any
 import numpy as np
 from django.conf import settings
 
-from artifacts.store import FileChanged, scratch_folder, verified_path
+from artifacts.store import FileChanged, verified_path
 from jobs.attempts import RunningAttempt
 from jobs.errors import JobFailed
 from markets.candles.errors import InvalidCandles
-from markets.candles.frame import VALUE_COLUMNS, Candles, read_candles, write_candles
+from markets.candles.frame import VALUE_COLUMNS, Candles, read_candles
 from markets.candles.quality import counted
 from markets.candles.raw import Notice, RawCandles, SourceSettings
 from markets.candles.report import utc_text
 from markets.candles.validation import validate_candles
 from markets.models import DatasetVersion, Import
-from markets.pipeline.sealing import seal_version, sealed_text
+from markets.pipeline.sealing import seal_candles
 from markets.sources.exchange import ExchangeMarket, open_market
 from markets.sources.exchange_errors import ExchangeFailed
 from markets.sources.exchange_pages import Page, Rows, Span, closed_span, joined, pages
@@ -39,18 +39,7 @@ def download_candles(row: Import, attempt: RunningAttempt) -> None:
         candles, report = _checked(row, market, span, parts)
     except (ExchangeFailed, InvalidCandles) as error:
         raise JobFailed(error.code, error.message) from error
-    attempt.raise_if_stopping()
-    attempt.progress(0.95, "Sealing the candles")
-    with scratch_folder() as folder:
-        path = folder / "candles.parquet"
-        write_candles(path, candles)
-        attempt.raise_if_stopping()
-        with attempt.fenced():
-            version = seal_version(row, candles, report, path)
-            text = sealed_text(row, version)
-            row.version = version
-            row.save(update_fields=["version", "spec"])
-            attempt.succeed(text)
+    seal_candles(row, candles, report, attempt, progress=0.95)
     parts.remove()
 
 

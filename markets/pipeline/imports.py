@@ -6,21 +6,16 @@ import time
 from pathlib import Path
 from typing import Any
 
-from artifacts.store import (
-    FileChanged,
-    delete_file,
-    scratch_folder,
-    verified_path,
-)
+from artifacts.store import FileChanged, verified_path
 from jobs.attempts import RunningAttempt
 from jobs.errors import JobFailed
 from markets.candles.errors import InvalidCandles
-from markets.candles.frame import Candles, write_candles
+from markets.candles.frame import Candles
 from markets.candles.report import candle_quality
 from markets.candles.synthetic import synthetic_candles
 from markets.candles.validation import validate_candles
-from markets.models import DatasetVersion, Import, Source
-from markets.pipeline.sealing import seal_version, sealed_text
+from markets.models import Import, Source
+from markets.pipeline.sealing import seal_candles
 from markets.sources.preview import Preview, preview_source
 from markets.sources.reading import read_source
 from markets.specs import TIMEFRAME_MINUTES, timeframe_name
@@ -43,17 +38,7 @@ def import_candles(row: Import, attempt: RunningAttempt) -> None:
     """Read, validate, seal. Raises JobFailed with the code of what is wrong in the file."""
     attempt.progress(0.05, "Reading the file")
     candles, report = _candles_of(row, attempt)
-    attempt.raise_if_stopping()
-    attempt.progress(0.6, "Sealing the candles")
-    with scratch_folder() as folder:
-        path = folder / "candles.parquet"
-        write_candles(path, candles)
-        attempt.raise_if_stopping()
-        with attempt.fenced():
-            version = seal_version(row, candles, report, path)
-            text = sealed_text(row, version)
-            _forget_upload(row, version)
-            attempt.succeed(text)
+    seal_candles(row, candles, report, attempt, progress=0.6)
 
 
 def _candles_of(row: Import, attempt: RunningAttempt) -> tuple[Candles, dict[str, Any]]:
@@ -118,11 +103,3 @@ def _upload_of(row: Import) -> Path:
         raise JobFailed(
             "data_changed", f"The uploaded file has changed: {error}. Upload it again."
         ) from error
-
-
-def _forget_upload(row: Import, version: DatasetVersion) -> None:
-    upload = row.upload
-    row.version, row.upload = version, None
-    row.save(update_fields=["version", "upload"])
-    if upload is not None:
-        delete_file(upload)

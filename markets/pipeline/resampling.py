@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from artifacts.store import FileChanged, scratch_folder, verified_path
+from artifacts.store import FileChanged, verified_path
 from jobs.attempts import RunningAttempt
 from jobs.errors import JobFailed
-from markets.candles.frame import Candles, read_candles, write_candles
+from markets.candles.frame import Candles, read_candles
 from markets.candles.report import candle_quality
 from markets.candles.resample import resample_candles
 from markets.models import DatasetVersion, Import
-from markets.pipeline.sealing import seal_version, sealed_text
+from markets.pipeline.sealing import seal_candles
 from markets.specs import TIMEFRAME_MINUTES, timeframe_name
 
 
@@ -30,18 +30,8 @@ def resample_version(row: Import, attempt: RunningAttempt) -> None:
             f"No bar of {row.spec.timeframe} has all its {factor} base bars. "
             "Choose a shorter timeframe, or candles of a longer span.",
         )
-    attempt.raise_if_stopping()
-    attempt.progress(0.6, "Sealing the candles")
-    with scratch_folder() as folder:
-        path = folder / "candles.parquet"
-        write_candles(path, coarse)
-        attempt.raise_if_stopping()
-        with attempt.fenced():
-            version = seal_version(row, coarse, resampling_report(base, candles, coarse), path)
-            text = sealed_text(row, version)
-            row.version = version
-            row.save(update_fields=["version"])
-            attempt.succeed(text)
+    report = resampling_report(base, candles, coarse)
+    seal_candles(row, coarse, report, attempt, progress=0.6)
 
 
 def resampling_report(base: DatasetVersion, candles: Candles, coarse: Candles) -> dict[str, Any]:

@@ -7,9 +7,16 @@ from pathlib import Path
 from typing import Any
 
 from artifacts.models import StoredFile
-from artifacts.store import FileChanged, store_file, verified_path
+from artifacts.store import (
+    FileChanged,
+    delete_file,
+    scratch_folder,
+    store_file,
+    verified_path,
+)
+from jobs.attempts import RunningAttempt
 from markets.candles.difference import diff_candles
-from markets.candles.frame import Candles, candles_sha256, read_candles
+from markets.candles.frame import Candles, candles_sha256, read_candles, write_candles
 from markets.candles.quality import counted, findings
 from markets.models import Dataset, DatasetVersion, Import, Instrument, Source
 
@@ -21,6 +28,35 @@ def _stored(path: Path, row: Import) -> StoredFile:
         name="candles.parquet",
         media_type="application/vnd.apache.parquet",
     )
+
+
+def seal_candles(
+    row: Import,
+    candles: Candles,
+    report: dict[str, Any],
+    attempt: RunningAttempt,
+    *,
+    progress: float,
+) -> None:
+    """Write and seal what an import found, end its attempt well and let its upload go.
+
+    `progress` is the share of the work that is done before.
+    """
+    attempt.raise_if_stopping()
+    attempt.progress(progress, "Sealing the candles")
+    with scratch_folder() as folder:
+        path = folder / "candles.parquet"
+        write_candles(path, candles)
+        attempt.raise_if_stopping()
+        with attempt.fenced():
+            version = seal_version(row, candles, report, path)
+            text = _text_of(row, version)
+            upload = row.upload
+            row.version, row.upload = version, None
+            row.save(update_fields=["version", "upload", "spec"])
+            if upload is not None:
+                delete_file(upload)
+            attempt.succeed(text)
 
 
 def seal_version(
@@ -65,7 +101,7 @@ def seal_version(
     return version
 
 
-def sealed_text(row: Import, version: DatasetVersion) -> str:
+def _text_of(row: Import, version: DatasetVersion) -> str:
     """What a finished job says about the version it ended at. Ask before the row points at it."""
     if version.imports.exclude(pk=row.pk).exists():
         return f"The candles are those of {version}, which is kept; no new version was made."
