@@ -12,7 +12,7 @@ from django.db.models.functions import Coalesce
 from accounts.models import VisibleQuerySet, WorkspaceRow
 from artifacts.models import StoredFile
 from jobs.models import Job
-from markets.models import DatasetVersion
+from markets.models import DatasetVersion, Instrument
 from modeling.specs import ModelSpec
 from specs.columns import SpecColumn
 
@@ -314,18 +314,30 @@ class RegisteredModel(WorkspaceRow):
         trained: DatasetVersion = self.run.experiment.version
         return trained.dataset.instrument_id == version.dataset.instrument_id
 
+    def shares_market_of(self, version: DatasetVersion) -> bool:
+        """Whether the symbol is that of its training candles, on whatever venue: prices are the same
+        there, so that the bars it was trained on, and the sealed ones, are known there as well.
+        """
+        trained: DatasetVersion = self.run.experiment.version
+        return bare_symbol(trained.dataset.instrument) == bare_symbol(version.dataset.instrument)
+
     def sealed_after(self, version: DatasetVersion) -> datetime | None:
         """The instant behind which this version stays closed; None where nothing is sealed.
 
-        The seal is that of the model's experiment and holds for its instrument until the hold-out
-        has been opened with the model's own run.
+        The seal is that of the model's experiment and holds for its market until the hold-out has
+        been opened with the model's own run.
         """
         experiment = self.run.experiment
         has_holdout = experiment.holdout_until > experiment.holdout_at
-        if not has_holdout or not self.knows(version):
+        if not has_holdout or not self.shares_market_of(version):
             return None
         is_open = HoldoutOpening.objects.filter(run=self.run_id).exists()
         return None if is_open else experiment.holdout_at
+
+
+def bare_symbol(instrument: Instrument) -> str:
+    """Letters and digits of a symbol: BTC/USDT, BTC-USDT and btcusdt are one."""
+    return "".join(letter for letter in instrument.symbol.casefold() if letter.isalnum())
 
 
 class ModelPredictionQuerySet(VisibleQuerySet):

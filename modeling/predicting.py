@@ -46,7 +46,7 @@ class Reach:
     """Which bars of a version are predicted: out of sample and not sealed.
 
     `tested_from` is the first instant (ns UTC) at which the fold predicted a bar it was not trained
-    on; on the model's own instrument nothing earlier is predicted.
+    on; on the model's own market, whatever the venue, nothing earlier is predicted.
     """
 
     is_own: bool
@@ -74,7 +74,7 @@ def predict_version(row: ModelPrediction, attempt: RunningAttempt) -> None:
     attempt.raise_if_stopping()
     attempt.progress(0.1, "Computing features")
     fold = as_stored(run, stored, _windows(row, candles))
-    reach = Reach(row.model.knows(version), int(walked(stored, MODEL)["known_at"][0]))
+    reach = Reach(row.model.shares_market_of(version), int(walked(stored, MODEL)["known_at"][0]))
     bars = reach.out_of_sample(fold.windows)
     notices += _in_sample(reach, fold.windows)
     if not bars.size:
@@ -116,33 +116,37 @@ def _require_known_features(row: ModelPrediction) -> None:
 def _readable(row: ModelPrediction, attempt: RunningAttempt) -> tuple[Candles, list[Notice]]:
     """The candles the model may see, and what is to be said about them.
 
-    Its own instrument begins where its training data began, so that features are equal bit for
-    bit, and ends at the seal; nothing behind it is even read on.
+    Its own market begins where its training data began, so that features are equal bit for bit, and
+    ends at the seal; nothing behind it is even read on.
     """
     model, version = row.model, row.version
     whole = sealed_candles(version)
+    notices: list[Notice] = []
     if not model.knows(version):
-        return whole, [
+        notices = [
             {
                 "code": "unseen_instrument",
                 "message": f"The model was not trained on {version.dataset.instrument}; its features "
                 "are scaled with the pooled scaler of the training instruments.",
             }
         ]
+    if not model.shares_market_of(version):
+        return whole, notices
     first = model.run.experiment.model_spec.data.from_at or version.first_at
     sealed_after = attempt.write(lambda: model.sealed_after(version))
     end = version.last_at + version.bar
     candles = closed_within(whole, first, min(end, sealed_after or end))
     closed = int((whole.close_time > nanoseconds(sealed_after)).sum()) if sealed_after else 0
     if not closed:
-        return candles, []
+        return candles, notices
     return candles, [
+        *notices,
         {
             "code": "sealed",
             "count": closed,
             "message": f"{closed} bars that close after {sealed_after:%Y-%m-%d %H:%M} UTC stay closed "
             "until the hold-out of the experiment is opened with the run of this model.",
-        }
+        },
     ]
 
 

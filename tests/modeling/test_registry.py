@@ -216,11 +216,14 @@ def test_a_version_that_lies_behind_the_seal_is_refused_until_it_is_opened(alice
     assert ask(alice, model, version).status_code == 202
 
 
-def test_the_seal_holds_for_its_own_instrument_and_only_where_there_is_one(model):
+def test_the_seal_holds_for_its_own_market_and_only_where_there_is_one(model):
     own = model.run.experiment.version
     other = factories.make_version(model.workspace, symbol="ETH/USDT")
     assert model.sealed_after(own) == model.run.experiment.holdout_at
     assert model.sealed_after(other) is None
+    elsewhere = factories.make_version(model.workspace, symbol="btcusdt")
+    assert not model.knows(elsewhere)
+    assert model.sealed_after(elsewhere) == model.run.experiment.holdout_at
     Experiment.objects.update(holdout_at=model.run.experiment.holdout_until)
     assert RegisteredModel.objects.get().sealed_after(own) is None
 
