@@ -1,0 +1,100 @@
+"""One mutant in each stage of the pipeline: the run ends as failed, names it, and trains nothing."""
+
+from __future__ import annotations
+
+import dataclasses
+from functools import partial
+
+import numpy as np
+import pytest
+
+from backtests.services import create_experiment, launch_experiment
+from jobs.statuses import JobStatus
+from markets.features.compute import compute_features
+from modeling import pipeline
+from modeling.windows import certificate, make
+from modeling.windows.make import learn_from_fit
+from modeling.windows.targets import raw_targets
+from tests.path import demo_version, make_people, quick_spec, run_training
+
+
+def feature_that_knows_the_next_bar(monkeypatch):
+    def compute(candles, names, scales, **options):
+        table = compute_features(candles, names, scales, **options)
+        values = table.base.values.copy()
+        values[0, :-1] = values[0, 1:]
+        base = dataclasses.replace(table.base, values=values)
+        return dataclasses.replace(table, scales=table.scales | {1: base})
+
+    monkeypatch.setattr(pipeline, "compute_features", compute)
+
+
+def coarse_bar_known_at_its_open(monkeypatch):
+    def compute(candles, names, scales, **options):
+        table = compute_features(candles, names, scales, **options)
+        coarse = table.scales[12]
+        early = np.searchsorted(coarse.open_time, candles.time, side="right") - 1
+        changed = dataclasses.replace(coarse, last_closed=early.astype(np.int32))
+        return dataclasses.replace(table, scales=table.scales | {12: changed})
+
+    monkeypatch.setattr(pipeline, "compute_features", compute)
+
+
+def learning_from_later_bars(part):
+    """Scalers or thresholds from all bars instead of the fit slice."""
+
+    def plant(monkeypatch):
+        def learn(table, raw, fit_bars, spec, *, selection=None):
+            honest = learn_from_fit(table, raw, fit_bars, spec, selection=selection)
+            later = np.arange(int(fit_bars[0]), len(raw.valid))
+            seen = learn_from_fit(table, raw, later, spec, selection=honest.selection)
+            return dataclasses.replace(honest, **{part: getattr(seen, part)})
+
+        monkeypatch.setattr(make, "learn_from_fit", learn)
+        proof = partial(certificate.certify_fit, learn=learn)
+        monkeypatch.setattr(pipeline, "certify_fit", proof)
+
+    return plant
+
+
+def label_that_reads_a_bar_too_far(monkeypatch):
+    def targets(candles, spliced, *, horizon_bars, regime_bars, target):
+        return raw_targets(
+            candles,
+            spliced,
+            horizon_bars=horizon_bars,
+            regime_bars=regime_bars + 1,
+            target=target,
+        )
+
+    monkeypatch.setattr(make, "raw_targets", targets)
+    monkeypatch.setattr(certificate, "raw_targets", targets)
+
+
+@pytest.mark.slow
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize(
+    ("plant", "said"),
+    [
+        (feature_that_knows_the_next_bar, "A feature used candles from its future"),
+        (coarse_bar_known_at_its_open, "A feature used candles from its future"),
+        (learning_from_later_bars("scalers"), "fit slice of fold 1 changed its scalers"),
+        (learning_from_later_bars("scale"), "fit slice of fold 1 changed its targets"),
+        (label_that_reads_a_bar_too_far, "fit slice of fold 1 changed its targets"),
+    ],
+    ids=["feature", "coarse bar", "scalers", "targets", "labels"],
+)
+def test_a_mutant_ends_the_run_before_anything_is_trained(monkeypatch, plant, said):
+    user, workspace = make_people()
+    version = demo_version(workspace, user)
+    experiment = create_experiment(
+        workspace=workspace, user=user, name="Mutant", versions=[version], spec=quick_spec()
+    )
+    run = launch_experiment(experiment, user=user)[0]
+    plant(monkeypatch)
+    job = run_training(run)
+    assert (job.status, job.code) == (JobStatus.FAILED, "causality"), job.message
+    assert said in job.message
+    run.refresh_from_db()
+    assert not run.causality["passed"]
+    assert not run.folds.exists() and not run.prediction_sets.exists()
