@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from markets.candles.frame import read_candles
 from markets.features.compute import compute_features
 from markets.features.registry import FEATURE_SETS
 from modeling.windows.errors import ContextTooShort, NotEnoughHistory
@@ -109,3 +110,23 @@ def test_a_warm_up_of_whole_days_counts_in_bars_of_the_timeframe():
     names = FEATURE_SETS["all-67"]
     assert bars_needed(names, (1,), 64, 0, timeframe_minutes=5) == 7 * 288 + 1 + 64
     assert bars_needed(names, (1,), 64, 0, timeframe_minutes=1) == 7 * 1440 + 1 + 64
+
+
+def test_no_window_and_no_label_spans_a_gap_of_real_candles(data_folder):
+    """The file has two gaps, 304 bars in all; every window and label on every scale is looked at."""
+    candles = read_candles(data_folder / "binance_BTCUSDT_5m.parquet", 5)
+    steps = np.diff(candles.time) // candles.bar_ns
+    assert (np.sum(steps > 1), np.sum(steps - 1)) == (2, 304)
+    table = compute_features(candles, ("ret_48", "tod_sin"), (1, 3, 6, 12))
+    samples = eligible_samples(candles, table, context_bars=250, horizon_bars=12, regime_bars=48)
+    whole = 249 * candles.bar_ns
+    assert np.all(candles.time[samples.bar] - candles.time[samples.bar - 249] == whole)
+    for factor, scale in table.scales.items():
+        last = scale.last_closed[samples.bar]
+        first = last - coarse_bars(250, factor) + 1
+        length = (coarse_bars(250, factor) - 1) * factor * candles.bar_ns
+        assert np.all(scale.open_time[last] - scale.open_time[first] == length)
+        assert np.all(scale.open_time[first] >= candles.time[samples.bar - 249])
+    labelled = samples.bar[samples.has_label]
+    assert np.all(candles.time[labelled + 48] - candles.time[labelled] == 48 * candles.bar_ns)
+    assert len(labelled) < len(candles) - 2 * 250
