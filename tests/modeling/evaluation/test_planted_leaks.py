@@ -170,6 +170,14 @@ def scaled_with_the_horizon(candles, names, scales) -> FeatureTable:
     return replaced(table, "ret_48", z)
 
 
+def next_return(candles, names, scales) -> FeatureTable:
+    """A feature equal to the return over the horizon, from the next open on."""
+    table = compute_features(candles, names, scales)
+    entry = np.log(np.append(candles.open[1:], candles.close[-1]))
+    left = np.log(np.append(candles.close[HORIZON:], np.full(HORIZON, candles.close[-1])))
+    return replaced(table, "ret_1", left - entry)
+
+
 @pytest.mark.slow
 def test_the_clean_pipeline_finds_nothing_and_stays_green():
     accuracy, alarm = score(compute_features)
@@ -198,6 +206,7 @@ def test_a_random_split_fakes_skill_and_the_audit_sees_it():
         (joined_at_the_open, 0.60, "map", "a coarse bar is known before it closes"),
         (centred_mean, 0.70, "bb_pctb_20", "a past value changed"),
         (scaled_with_the_horizon, 0.75, "ret_48", "a past value changed"),
+        (next_return, 0.95, "ret_1", "a past value changed"),
     ],
 )
 def test_a_leaking_value_fakes_skill_and_the_certificate_names_it(leak, at_least, named, reason):
