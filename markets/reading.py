@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 
-from artifacts.store import local_path, verified_path
+from artifacts.store import FileChanged, local_path, verified_path
 from markets.candles.aggregate import ChartBars, aggregate_candles
 from markets.candles.frame import VALUE_COLUMNS, Candles, read_candles
 from markets.models import DatasetVersion
@@ -123,8 +123,11 @@ def _csv_pieces(candles: Candles) -> Iterator[bytes]:
 
 
 def candles_in(version: DatasetVersion, span: CandleRange) -> Candles:
-    """The candles of a version whose open lies in [from_at, to_at)."""
-    candles = read_candles(local_path(version.file), version.dataset.timeframe_minutes)
+    """The candles of a version whose open lies in [from_at, to_at). Raises FileChanged."""
+    try:
+        candles = read_candles(local_path(version.file), version.dataset.timeframe_minutes)
+    except (OSError, pa.ArrowException) as error:
+        raise FileChanged(f"the candles of {version} are gone or damaged") from error
     start = np.searchsorted(candles.time, ns_of(span.from_at)) if span.from_at else 0
     stop = np.searchsorted(candles.time, ns_of(span.to_at)) if span.to_at else len(candles)
     return candles.slice(int(start), max(int(start), int(stop)))

@@ -6,9 +6,10 @@ from datetime import datetime
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
-from artifacts.store import local_path
+from artifacts.store import FileChanged, local_path
 from markets.charts import Figure
 from markets.reading import CandleRange, candles_in
 from modeling.evaluation.table import Table, read_predictions
@@ -60,8 +61,11 @@ def prediction_figure(row: PredictionSet, span: CandleRange) -> Figure:
 
 
 def _rows_in(row: PredictionSet, span: CandleRange) -> Table:
-    """The predictions whose bar opens in the span."""
-    table = read_predictions(local_path(row.file))
+    """The predictions whose bar opens in the span. Raises FileChanged."""
+    try:
+        table = read_predictions(local_path(row.file))
+    except (OSError, pa.ArrowException) as error:
+        raise FileChanged("the predictions are gone or damaged") from error
     opens = table["open_at"]
     start = np.searchsorted(opens, _ns(span.from_at)) if span.from_at else 0
     stop = np.searchsorted(opens, _ns(span.to_at)) if span.to_at else len(opens)

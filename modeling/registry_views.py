@@ -11,6 +11,7 @@ from django.views.decorators.http import conditional_page, require_POST, require
 
 from accounts import audit
 from accounts.editing import listing, new_key, require_editor_of, user_of
+from artifacts.store import FileChanged
 from jobs.errors import JobConflict, QueueFull
 from jobs.models import Job
 from jobs.statuses import JobStatus
@@ -206,8 +207,8 @@ def model_prediction_chart(request: HttpRequest, pk: int, prediction: int) -> Ht
         figure = prediction_figure(row.predictions, CandleRange.parse(request.GET))
     except InvalidRange as error:
         raise BadRequest(f"{error.field}: {error}") from error
-    except FileNotFoundError:
-        raise Http404("the predictions are gone from the storage") from None
+    except FileChanged as error:
+        raise Http404(str(error)) from error
     note = "Long spans are thinned; extremes are kept. Zoom in for every bar."
     return chart_answer(request, figure, title=str(row), note=note)
 

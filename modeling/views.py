@@ -150,8 +150,8 @@ def predictions_chart(request: HttpRequest, pk: int) -> HttpResponse:
         figure = prediction_figure(row, CandleRange.parse(request.GET))
     except InvalidRange as error:
         raise BadRequest(f"{error.field}: {error}") from error
-    except FileNotFoundError:
-        raise Http404("the predictions are gone from the storage") from None
+    except FileChanged as error:
+        raise Http404(str(error)) from error
     note = "Long spans are thinned; extremes are kept. Zoom in for every bar."
     return chart_answer(request, figure, title=f"Predictions of {run}", note=note)
 

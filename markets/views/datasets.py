@@ -17,6 +17,7 @@ from django.views.decorators.http import (
 )
 
 from accounts.editing import listing, new_key
+from artifacts.store import FileChanged
 from jobs.statuses import JobKind, JobStatus
 from markets.chart_answers import chart_answer
 from markets.models import Dataset, DatasetVersion, Import, Source
@@ -164,8 +165,8 @@ def candles_chart(request: HttpRequest, pk: int, number: int) -> HttpResponse:
         bars, aggregated = chart_bars(version, CandleRange.parse(request.GET))
     except InvalidRange as error:
         raise BadRequest(f"{error.field}: {error}") from error
-    except FileNotFoundError:
-        raise Http404("the candles are gone from the storage") from None
+    except FileChanged as error:
+        raise Http404(str(error)) from error
     title = str(version)
     note = f"Aggregated to {len(bars)} bars; zoom in for more." if aggregated else ""
     return chart_answer(request, candles_figure(bars, title), title=title, note=note)

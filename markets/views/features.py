@@ -11,6 +11,7 @@ from django.views.decorators.http import conditional_page, require_POST, require
 
 from accounts import audit
 from accounts.editing import require_editor_of, user_of
+from artifacts.store import FileChanged
 from markets.chart_answers import chart_answer
 from markets.feature_charts import correlation_figure, feature_figure, no_figure
 from markets.feature_reading import (
@@ -90,8 +91,8 @@ def feature_chart(
         bars, aggregated = chart_bars(version, span)
     except InvalidRange as error:
         raise BadRequest(f"{error.field}: {error}") from error
-    except FileNotFoundError:
-        raise Http404("the candles are gone from the storage") from None
+    except FileChanged as error:
+        raise Http404(str(error)) from error
     part = bars_in(stored, span)
     figure = feature_figure(bars, part, part.values[NAMES.index(name)], name, title)
     note = (

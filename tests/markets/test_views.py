@@ -1,7 +1,10 @@
+from pathlib import Path
+
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
 
 from accounts.models import Role
+from artifacts.store import local_path
 from jobs.models import Job
 from jobs.statuses import JobKind, JobStatus
 from markets.models import Dataset, Import, Source
@@ -98,6 +101,17 @@ def test_the_chart_can_be_zoomed_and_refuses_nonsense(client, version):
     part = client.get(address, {"from": "2024-01-02", "to": "2024-01-03"}).json()
     assert len(part["figure"]["data"][0]["x"]) == 24
     assert client.get(address, {"from": "yesterday"}).status_code == 400
+
+
+@pytest.mark.parametrize(
+    "damage", [Path.unlink, lambda path: path.write_bytes(b"PAR1 no more PAR1")]
+)
+def test_the_chart_of_candles_that_are_gone_or_damaged_is_404(client, version, damage):
+    damage(local_path(version.file))
+    answer = client.get(f"/datasets/{version.dataset_id}/versions/1/chart/")
+    assert answer.status_code == 404
+    candles = client.get(f"/api/datasets/{version.dataset_id}/versions/1/candles/")
+    assert (candles.status_code, candles.json()["code"]) == (409, "data_changed")
 
 
 def test_the_table_twin_shows_the_ends_of_the_chart(client, version):
