@@ -10,6 +10,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from markets.candles.synthetic import synthetic_candles
+from tests.browser.looks import faults_in_every_look
 from tests.browser.machine import Machine, running_machine
 from tests.browser.walking import sign_in
 from tests.markets.fake_exchange import FakeExchange, Status, serving
@@ -42,6 +43,7 @@ def test_refused_field_then_a_download_and_what_became_of_it(
     sign_in(page, machine)
     page.goto("/datasets/new/")
     page.get_by_role("link", name="Download", exact=True).click()
+    assert faults_in_every_look(page) == []
     page.get_by_label("Symbol").fill("BTC/USDT")
     page.get_by_label("From", exact=True).fill("2024-01-31")
     page.get_by_label("To", exact=True).fill("2024-01-01")
@@ -55,3 +57,6 @@ def test_refused_field_then_a_download_and_what_became_of_it(
     page.get_by_role("link", name="Open BTC/USDT 5m").click()
     expect(page.get_by_text("Downloaded from")).to_be_visible()
     expect(page.locator("dl.strip")).to_contain_text(re.compile("2.880"))
+    page.goto(re.sub(r"/versions/.*", "/newer/", page.url))
+    expect(page.get_by_role("heading", level=1)).to_contain_text("Newer bars")
+    assert faults_in_every_look(page) == []

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
+from tests.browser.looks import faults_in_every_look
 from tests.browser.machine import candle_file
 from tests.browser.walking import open_dataset, send_file, sign_in
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
-RULES = ["wcag2a", "wcag2aa", "wcag21aa", "wcag22aa"]
-LOOKS: list[tuple[Literal["light", "dark"], int, int]] = [("light", 1280, 800), ("dark", 360, 740)]
 
 
 @pytest.fixture
@@ -28,20 +24,6 @@ def german_file(folder):
     path = folder / "kerzen.csv"
     path.write_text("\n".join(["timestamp,open,high,low,Zu,Menge", *rows, ""]))
     return path
-
-
-def faults_in_every_look(page: Page) -> list[str]:
-    """What is wrong with the page in both themes, wide and narrow."""
-    faults = []
-    for theme, width, height in LOOKS:
-        page.emulate_media(color_scheme=theme, reduced_motion="reduce")
-        page.set_viewport_size({"width": width, "height": height})
-        found = Axe().run(page, options={"runOnly": RULES}).response["violations"]
-        faults += [f"{theme}: {item['id']}: {item['nodes'][0]['html'][:120]}" for item in found]
-        if page.evaluate("document.documentElement.scrollWidth") > width:
-            faults.append(f"{theme}: the page scrolls sideways")
-    page.set_viewport_size({"width": 1280, "height": 800})
-    return faults
 
 
 def test_a_file_is_previewed_then_imported(visitor, watch, tmp_path):

@@ -92,7 +92,7 @@ def test_a_version_that_another_was_derived_from_stays(version, workspace):
 def test_a_version_that_is_being_resampled_stays(version, workspace):
     row = factories.make_import(workspace)
     Import.objects.filter(pk=row.pk).update(parent=version)
-    with pytest.raises(InUse, match="import candles.csv"):
+    with pytest.raises(InUse, match=r"import candles\.csv"):
         delete_version(version)
 
 
