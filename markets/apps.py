@@ -6,10 +6,10 @@ class MarketsConfig(AppConfig):
 
     def ready(self) -> None:
         from jobs.cleaning import register_cleaner
-        from markets.services.features import evict_features
         from markets.services.downloads import forget_old_parts
+        from markets.services.features import evict_features
         from markets.services.imports import forget_old_uploads
 
         register_cleaner(forget_old_uploads)
-        register_cleaner(forget_old_parts)
         register_cleaner(evict_features)
+        register_cleaner(forget_old_parts)
