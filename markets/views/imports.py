@@ -100,6 +100,13 @@ def demo_load(request: HttpRequest) -> HttpResponse:
         )
     except (JobConflict, InvalidIdempotencyKey) as error:
         raise BadRequest(str(error)) from error
+    audit.record(
+        "demo",
+        workspace=membership.workspace,
+        user=user_of(request),
+        subject=row.pk,
+        request=request,
+    )
     return redirect("markets:import_detail", row.pk)
 
 

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
 
-from accounts.models import Role
+from accounts.models import AuditEvent, Role
 from artifacts.store import local_path
 from jobs.models import Job
 from jobs.statuses import JobKind, JobStatus
@@ -165,6 +165,7 @@ def test_a_bad_symbol_is_named_beside_the_field(client, workspace):
 
 def test_demo_data_is_one_click(client, workspace):
     answer = client.post("/datasets/demo/", {"key": "demo"})
+    assert AuditEvent.objects.get().action == "demo"
     row = Import.objects.get(workspace=workspace)
     assert answer.headers["Location"] == f"/imports/{row.pk}/"
     assert row.source == Source.SYNTHETIC
