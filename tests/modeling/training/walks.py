@@ -74,7 +74,8 @@ def walk(
         bars, context_bars=spec.windows.context_bars, patch_bars=spec.network.patch_bars
     )
     validation = windows.bars(fold.fold.validation)
-    task = FoldTask(1, resident, fold.labels, fold.scale, fit_bars, validation)
+    thinned = fit_bars[:: spec.windows.stride]
+    task = FoldTask(1, resident, fold.labels, fold.scale, thinned, validation)
     provenance = dataclasses.replace(PROVENANCE, seed=seed)
     fitted = fit(spec, task, provenance=provenance, observer=Unobserved())
     return Walk(windows, fold, task, fitted)
