@@ -138,7 +138,7 @@ def shuffle(labels: Labels, seed: int) -> Labels:
 def shuffled_runs() -> list[tuple[Floats, Floats, Floats]]:
     """Action, realised return and calibrated confidence on the test block, by shuffle.
 
-    The block has 11 700 bars: an interval drawn from few long blocks is too narrow, and a tenth of
+    The block has 10 734 bars: an interval drawn from few long blocks is too narrow, and a tenth of
     an honest market's intervals would then miss one half.
     """
     windows, _ = market(40_000, 0.30)
