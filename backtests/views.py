@@ -6,7 +6,7 @@ from django.core.exceptions import BadRequest
 from django.core.paginator import InvalidPage, Page
 from django.db.models import Q
 from django.http import Http404, HttpRequest, HttpResponse
-from django.shortcuts import get_object_or_404, render
+from django.shortcuts import render
 from django.views.decorators.http import conditional_page, require_safe
 
 from accounts.editing import listing
@@ -14,9 +14,8 @@ from backtests import report_page
 from backtests.badges import holdout_badge
 from backtests.models import Backtest
 from backtests.reading import report_json, trades_csv
-from jobs.models import Job
 from jobs.statuses import JobStatus
-from jobs.views import STOP_POLLING, live_context
+from jobs.views import STOP_POLLING, live_context, with_job
 from markets.chart_answers import chart_answer
 from markets.reading import CandleRange, InvalidRange
 
@@ -107,9 +106,7 @@ def fetched(request: HttpRequest, pk: int) -> Backtest:
     rows = Backtest.objects.visible_to(request.user).select_related(
         "version__dataset__instrument", "run__experiment", "equity", "trades"
     )
-    row: Backtest = get_object_or_404(rows, pk=pk)
-    row.job = Job.objects.for_list().get(pk=row.job_id)
-    return row
+    return with_job(rows.filter(pk=pk))
 
 
 def backtest_context(row: Backtest) -> dict[str, Any]:

@@ -13,9 +13,8 @@ from accounts import audit
 from accounts.editing import listing, new_key, require_editor_of, user_of
 from artifacts.store import FileChanged
 from jobs.errors import JobConflict, QueueFull
-from jobs.models import Job
 from jobs.statuses import JobStatus
-from jobs.views import live_context
+from jobs.views import live_context, with_job
 from markets.chart_answers import chart_answer
 from markets.models import DatasetVersion
 from markets.reading import CandleRange, InvalidRange
@@ -192,8 +191,7 @@ def model_weights_file(request: HttpRequest, pk: int) -> FileResponse:
 @require_safe
 def model_prediction(request: HttpRequest, pk: int, prediction: int) -> HttpResponse:
     row = _prediction(request, pk, prediction)
-    job = Job.objects.for_list().get(pk=row.job_id)
-    context = {**live_context(job), "row": row, "scores": score_table(row.metrics)}
+    context = {**live_context(row.job), "row": row, "scores": score_table(row.metrics)}
     return render(request, "modeling/model_prediction.html", context)
 
 
@@ -239,7 +237,7 @@ def _fetched(request: HttpRequest, pk: int, *, whole: bool = False) -> Registere
 def _prediction(request: HttpRequest, pk: int, prediction: int) -> ModelPrediction:
     rows = ModelPrediction.objects.visible_to(request.user).for_list()
     rows = rows.select_related("predictions__file", "model__run__experiment", "workspace")
-    return get_object_or_404(rows, pk=prediction, model=pk)
+    return with_job(rows.filter(pk=prediction, model=pk))
 
 
 def _page(

@@ -12,9 +12,8 @@ from django.views.decorators.http import conditional_page, require_POST, require
 from accounts.editing import listing, require_editor_of, user_of
 from artifacts.store import FileChanged, verified_path
 from jobs.errors import JobConflict, QueueFull
-from jobs.models import Job
 from jobs.statuses import JobStatus
-from jobs.views import STOP_POLLING, live_context, log_lines, refused_for_now
+from jobs.views import STOP_POLLING, live_context, log_lines, refused_for_now, with_job
 from markets.chart_answers import chart_answer
 from markets.models import DatasetVersion
 from markets.reading import CandleRange, InvalidRange
@@ -177,9 +176,7 @@ def visible_runs(request: HttpRequest) -> QuerySet[TrainingRun]:
 
 
 def fetched(request: HttpRequest, pk: int) -> TrainingRun:
-    run: TrainingRun = get_object_or_404(visible_runs(request), pk=pk)
-    run.job = Job.objects.for_list().get(pk=run.job_id)
-    return run
+    return with_job(visible_runs(request).filter(pk=pk))
 
 
 def run_context(run: TrainingRun) -> dict[str, Any]:

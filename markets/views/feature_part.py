@@ -6,8 +6,7 @@ from typing import Any
 
 from django.http import Http404, HttpRequest
 
-from jobs.models import Job
-from jobs.views import live_context
+from jobs.views import live_context, with_job
 from markets.feature_charts import correlation_summary, histogram_path
 from markets.feature_reading import NAMES, bar_name, is_stored, report_of, scales_of
 from markets.features.registry import FAMILIES, FEATURES
@@ -29,7 +28,8 @@ def features_part(request: HttpRequest, version: DatasetVersion) -> dict[str, An
     }
     if report is None:
         return context
-    context |= live_context(Job.objects.for_list().get(pk=report.job_id))
+    report = with_job(FeatureReport.objects.filter(pk=report.pk))
+    context |= {"report": report, **live_context(report.job)}
     if report.summary:
         context["spreads"] = spreads(report.summary["scales"][str(factor)])
         context["correlation_text"] = correlation_summary(report.summary["correlation"])

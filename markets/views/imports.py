@@ -18,9 +18,8 @@ from accounts.editing import editing_membership, new_key, require_editor_of, use
 from accounts.models import Membership
 from artifacts.store import QuotaExceeded
 from jobs.errors import InvalidIdempotencyKey, JobConflict
-from jobs.models import Job
 from jobs.statuses import JobKind
-from jobs.views import STOP_POLLING, live_context
+from jobs.views import STOP_POLLING, live_context, with_job
 from markets.forms import SettingsForm, UploadForm, dress
 from markets.models import Dataset, Import, Source
 from markets.services.imports import (
@@ -173,9 +172,7 @@ def import_status(request: HttpRequest, pk: int) -> HttpResponse:
 
 def fetched_import(request: HttpRequest, pk: int) -> Import:
     rows = Import.objects.visible_to(request.user).select_related("version__dataset")
-    row: Import = get_object_or_404(rows, pk=pk)
-    row.job = Job.objects.for_list().get(pk=row.job_id)
-    return row
+    return with_job(rows.filter(pk=pk))
 
 
 def import_context(row: Import) -> dict[str, Any]:

@@ -1,8 +1,9 @@
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
 from django.contrib import messages
+from django.db.models import Model, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
@@ -14,6 +15,8 @@ from accounts import audit
 from accounts.editing import listing, require_editor_of, user_of
 from jobs.models import Job
 from jobs.services import JobConflict, QueueFull, request_cancel
+
+Row = TypeVar("Row", bound=Model)
 
 LOG_LINES = 1000
 # htmx stops polling on this status and still swaps the answer.
@@ -94,6 +97,21 @@ def refused_for_now(page: HttpResponse, error: QueueFull) -> HttpResponse:
     page.status_code = 429
     page["Retry-After"] = str(error.retry_after_s)
     return page
+
+
+def with_job(rows: QuerySet[Row]) -> Row:
+    """The only one of these rows, its `job` with all that the live box shows. 404 when there is none.
+
+    The job is read before the row. What it leaves is committed with its end, so that a job that has
+    ended never stands beside a row from before.
+    """
+    job = get_object_or_404(Job.objects.for_list(), pk__in=rows.order_by().values("job"))
+    row: Any = get_object_or_404(rows)
+    if row.job_id != job.pk:
+        return with_job(rows)
+    row.job = job
+    found: Row = row
+    return found
 
 
 def live_context(job: Job) -> dict[str, Any]:

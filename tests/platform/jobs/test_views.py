@@ -1,8 +1,12 @@
 import pytest
+from django.shortcuts import get_object_or_404
+from django.utils import timezone
 
 from accounts.models import Role
+from jobs import views
 from jobs.models import Job
 from jobs.statuses import JobStatus
+from markets.models import Import
 from tests import factories
 
 pytestmark = pytest.mark.django_db
@@ -107,3 +111,23 @@ def test_a_stranger_cannot_cancel(client, running):
 def test_an_unknown_sort_or_page_is_404(client, alice):
     assert client.get("/jobs/?sort=password").status_code == 404
     assert client.get("/jobs/?page=99").status_code == 404
+
+
+def test_a_job_that_ends_while_a_page_reads_stands_beside_what_it_left(alice, monkeypatch):
+    workspace = alice.first_workspace()
+    row = factories.make_import(workspace, status=JobStatus.RUNNING)
+    reads = []
+
+    def read_then_end(rows, **wanted):
+        reads.append(get_object_or_404(rows, **wanted))
+        Import.objects.filter(pk=row.pk).update(preview={"rows_read": 864})
+        Job.objects.filter(pk=row.job_id).update(
+            status=JobStatus.SUCCEEDED, ended_at=timezone.now()
+        )
+        return reads[-1]
+
+    monkeypatch.setattr(views, "get_object_or_404", read_then_end)
+    seen = views.with_job(Import.objects.filter(pk=row.pk))
+    assert len(reads) == 2
+    assert seen.preview == {"rows_read": 864}
+    assert not seen.job.is_terminal
