@@ -21,7 +21,8 @@ from modeling.evaluation.heads import score_heads
 from modeling.evaluation.table import write_predictions
 from modeling.folds import window_volatility
 from modeling.models import Fold, HoldoutOpening, TrainingRun, Trial
-from modeling.pipeline import closed_within, nanoseconds, sealed_candles, write_end
+from modeling.sealed import closed_within, nanoseconds, sealed_candles
+from modeling.storing import write_end
 from modeling.trained import TrainedFold, block_of, effective_of, raise_alarm, store_set
 from modeling.training.machine import set_threads
 from modeling.windows.make import Windows, make_windows, prepare_fold

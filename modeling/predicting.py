@@ -23,7 +23,8 @@ from modeling.evaluation.heads import MIN_SAMPLES, score_heads
 from modeling.evaluation.table import Table, write_predictions
 from modeling.judging import MODEL
 from modeling.models import ModelPrediction
-from modeling.pipeline import closed_within, instant, nanoseconds, sealed_candles, write_end
+from modeling.sealed import closed_within, instant, nanoseconds, sealed_candles
+from modeling.storing import write_end
 from modeling.trained import (
     TrainedFold,
     as_stored,

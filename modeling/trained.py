@@ -24,11 +24,13 @@ from modeling.evaluation.calibration import Calibrator
 from modeling.evaluation.effective import effective_samples
 from modeling.evaluation.heads import Priors, Scoring
 from modeling.evaluation.table import Table, predictions_sha256
+from modeling.fold_task import resident_windows
 from modeling.folds import known_columns, model_columns, read_fold
 from modeling.judging import MODEL, PRIOR
 from modeling.models import Fold, PredictionSet, TrainingRun
 from modeling.network.transformer import EnhancedCryptoTransformer, build_network
-from modeling.pipeline import instant, resident_windows, store_in_run
+from modeling.sealed import instant
+from modeling.storing import store_in_run
 from modeling.training.machine import chosen_precision
 from modeling.training.predict import predict
 from modeling.training.resident import ResidentWindows, Standard

@@ -11,7 +11,7 @@ import pytest
 from backtests.services import create_experiment, launch_experiment
 from jobs.statuses import JobStatus
 from markets.features.compute import compute_features
-from modeling import pipeline
+from modeling import certifying, pipeline
 from modeling.windows import certificate, make
 from modeling.windows.make import learn_from_fit
 from modeling.windows.targets import raw_targets
@@ -52,7 +52,7 @@ def learning_from_later_bars(part):
 
         monkeypatch.setattr(make, "learn_from_fit", learn)
         proof = partial(certificate.certify_fit, learn=learn)
-        monkeypatch.setattr(pipeline, "certify_fit", proof)
+        monkeypatch.setattr(certifying, "certify_fit", proof)
 
     return plant
 

@@ -24,9 +24,10 @@ from jobs.workers import claimant
 from markets.candles.synthetic import synthetic_candles
 from markets.features.compute import compute_features
 from markets.features.registry import FEATURES
-from modeling import pipeline
+from modeling import certifying, pipeline
 from modeling.models import Checkpoint
 from modeling.observing import newest_checkpoint
+from modeling.storing import write_end
 from modeling.training.checkpoint import Provenance
 from modeling.windows import certificate, make
 from modeling.windows.selection import Selection
@@ -95,7 +96,7 @@ def test_run_ends_once_although_the_database_went_away_at_its_end(
     run, attempt, away_once, after_commit
 ):
     away_once(after_commit=after_commit)
-    pipeline.write_end(attempt, lambda: attempt.succeed("done"))
+    write_end(attempt, lambda: attempt.succeed("done"))
     assert Job.objects.get(pk=run.job_id).status == JobStatus.SUCCEEDED
     assert after_commit is attempt.ended.is_set()  # a test's transaction never calls on_commit
 
@@ -103,7 +104,7 @@ def test_run_ends_once_although_the_database_went_away_at_its_end(
 def test_attempt_that_another_closed_does_not_end_as_succeeded(run, attempt):
     end_attempt(attempt.attempt_id, Exit(ExitKind.LOST))
     with pytest.raises(Fenced):
-        pipeline.write_end(attempt, lambda: attempt.succeed("done"))
+        write_end(attempt, lambda: attempt.succeed("done"))
 
 
 def test_stop_is_looked_for_between_two_bars_of_the_causality_check(attempt):
@@ -111,7 +112,7 @@ def test_stop_is_looked_for_between_two_bars_of_the_causality_check(attempt):
     table = compute_features(candles, ("ret_1",), (1,))
     attempt.request_stop(StopReason.CANCEL)
     with pytest.raises(StopRequested):
-        pipeline._certificate(candles, table, 0, attempt)
+        certifying.certificate_of(candles, table, 0, attempt)
 
 
 @pytest.mark.slow
@@ -202,7 +203,7 @@ def test_run_whose_selection_knows_its_future_fails_and_says_so(monkeypatch):
             learned, selection=dataclasses.replace(learned.selection, names=names)
         )
 
-    monkeypatch.setattr(pipeline, "certify_fit", partial(certificate.certify_fit, learn=learn))
+    monkeypatch.setattr(certifying, "certify_fit", partial(certificate.certify_fit, learn=learn))
     experiment = create_experiment(
         workspace=workspace, user=user, name="Leak", versions=[version], spec=quick_spec()
     )

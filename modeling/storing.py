@@ -1,0 +1,160 @@
+"""What a run stores: its folds, their predictions, its result and the trial it is."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from django.db.models.functions import Now
+
+from artifacts.models import StoredFile
+from artifacts.store import scratch_folder, store_file
+from jobs.attempts import RunningAttempt
+from jobs.errors import Fenced
+from modeling.evaluation.table import Table, predictions_sha256, write_predictions
+from modeling.folds import FoldResult, write_fold
+from modeling.judging import MODEL, Judgement
+from modeling.models import BaselineScore, Fold, PredictionSet, TrainingRun, Trial
+from modeling.sealed import instant
+from modeling.training.fit import FittedFold
+from modeling.training.weights import save_weights
+from modeling.windows.make import FoldWindows
+
+PARQUET = "application/vnd.apache.parquet"
+
+
+def store_fold(
+    run: TrainingRun,
+    attempt: RunningAttempt,
+    fold: FoldWindows,
+    fitted: FittedFold,
+    result: FoldResult,
+) -> None:
+    """Weights and predictions of a finished fold, in one transaction with its row."""
+    with scratch_folder() as scratch:
+        weights = scratch / "weights.safetensors"
+        weights_sha256 = save_weights(
+            weights, fitted.network.state_dict(), run.experiment.spec_sha256
+        )
+        tables = scratch / "predictions.parquet"
+        write_fold(tables, result.tables)
+
+        def store() -> None:
+            values = {
+                "splits": fold.fold.to_json(),
+                "epochs": len(fitted.history),
+                "best_epoch": fitted.best_epoch,
+                "threshold": result.thresholds[MODEL],
+                "state": result.state | {"thresholds": result.thresholds},
+                "metrics": result.metrics,
+                "weights": store_in_run(run, weights, "application/octet-stream"),
+                "weights_sha256": weights_sha256,
+                "predictions": store_in_run(run, tables),
+                "finished_at": Now(),
+            }
+            Fold.objects.update_or_create(run=run, number=fold.fold.number, defaults=values)
+            run.checkpoints.all().delete()
+            count_trial(run)
+
+        attempt.write(store)
+    shutil.rmtree(run.checkpoint_folder, ignore_errors=True)
+
+
+def count_trial(run: TrainingRun) -> None:
+    """A run that has written a test score is a trial, whatever becomes of it."""
+    experiment = run.experiment
+    Trial.objects.get_or_create(
+        workspace_id=run.workspace_id,
+        origin=Trial.Origin.RUN,
+        spec_sha256=experiment.spec_sha256,
+        seed=run.seed,
+        defaults={"run": run, "instrument": str(experiment.version.dataset.instrument)},
+    )
+
+
+def store_result(
+    run: TrainingRun,
+    attempt: RunningAttempt,
+    folds: list[Fold],
+    tables: dict[str, Table],
+    judgement: Judgement,
+) -> None:
+    """Prediction sets, scores and verdict in one transaction with the end of the job."""
+    instrument = str(run.experiment.version.dataset.instrument)
+    notices = [*run.notices, *judgement.notices]
+    with scratch_folder() as scratch:
+        paths = {}
+        for rung in judgement.predicting:
+            paths[rung] = scratch / f"{rung}.parquet"
+            write_predictions(paths[rung], tables[rung], instrument)
+
+        def store() -> None:
+            for rung, path in paths.items():
+                _store_predictions(run, rung, tables[rung], path, folds)
+            for rung, score in judgement.rungs.items():
+                BaselineScore.objects.update_or_create(run=run, rung=rung, defaults=score)
+            run.notices = notices
+            _store_verdict(run, folds, tables[MODEL], judgement)
+            attempt.succeed(f"{len(tables[MODEL]['open_at'])} bars predicted out of sample.")
+
+        write_end(attempt, store)
+
+
+def write_end(attempt: RunningAttempt, store: Callable[[], None]) -> None:
+    """Write the rows that end the attempt as succeeded, patiently.
+
+    A commit whose answer got lost has closed the attempt; the repeat then finds it closed.
+    """
+    try:
+        attempt.write(store)
+    except Fenced:
+        if not attempt.has_succeeded():
+            raise
+        attempt.ended.set()
+
+
+def _store_predictions(
+    run: TrainingRun, rung: str, table: Table, path: Path, folds: list[Fold]
+) -> None:
+    PredictionSet.objects.update_or_create(
+        run=run,
+        rung=rung,
+        defaults={
+            "workspace_id": run.workspace_id,
+            "file": store_in_run(run, path),
+            "sha256": predictions_sha256(table),
+            "rows": len(table["open_at"]),
+            "first_at": instant(int(table["open_at"][0])),
+            "last_at": instant(int(table["open_at"][-1])),
+            "folds": [
+                {"fold": fold.number, "threshold": fold.state["thresholds"].get(rung)}
+                for fold in folds
+            ],
+        },
+    )
+
+
+def _store_verdict(run: TrainingRun, folds: list[Fold], table: Table, judgement: Judgement) -> None:
+    joined_weights = "".join(fold.weights_sha256 for fold in folds)
+    run.weights_sha256 = hashlib.sha256(joined_weights.encode()).hexdigest()
+    run.predictions_sha256 = predictions_sha256(table)
+    run.metrics = judgement.metrics
+    run.verdict = judgement.verdict
+    run.leak_alarm = judgement.alarm
+    run.save(
+        update_fields=[
+            "weights_sha256",
+            "predictions_sha256",
+            "metrics",
+            "verdict",
+            "leak_alarm",
+            "notices",
+        ]
+    )
+
+
+def store_in_run(run: TrainingRun, path: Path, media_type: str = PARQUET) -> StoredFile:
+    """A file that belongs to the workspace of the run."""
+    return store_file(path, workspace_id=run.workspace_id, name=path.name, media_type=media_type)
