@@ -6,6 +6,7 @@ from django.db import transaction
 
 from accounts.models import User
 from backtests.badges import holdout_badge, renew_badge
+from backtests.confidence import require_calibrated
 from backtests.models import Backtest
 from backtests.services import NAME_MAX
 from backtests.specs import BacktestSpec, SpanSpec
@@ -13,6 +14,7 @@ from jobs.services import enqueue
 from jobs.statuses import JobKind, Queue
 from modeling.models import Experiment, HoldoutOpening, TrainingRun
 from modeling.openings import HoldoutRefused, experiments_that_share, open_holdout
+from specs.declaration import InvalidSpec
 
 
 @transaction.atomic
@@ -47,6 +49,11 @@ def _tell_reports(experiment: Experiment) -> None:
 def _queue_backtest(opening: HoldoutOpening, user: User) -> None:
     experiment, run = opening.experiment, opening.run
     spec = BacktestSpec.parse(experiment.backtest_spec)
+    try:
+        require_calibrated(spec, run.metrics)
+    except InvalidSpec as error:
+        text = f"The experiment's backtest cannot be run on this run. {error}."
+        raise HoldoutRefused("uncalibrated", text) from error
     ending = f", seed {run.seed}, hold-out"
     job = enqueue(
         workspace=opening.workspace,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from artifacts.models import StoredFile
 from artifacts.store import FileChanged, scratch_folder, store_file, verified_path
 from backtests.badges import holdout_badge, renew_badge
+from backtests.confidence import require_calibrated, spec_of_rung
 from backtests.engine.band import Band, simulate_band
 from backtests.engine.ledger import Simulation
 from backtests.engine.policy import targets_from_predictions
@@ -28,7 +30,7 @@ from backtests.report import Judged, build_report
 from backtests.robustness.costs import break_even_cost, cost_sensitivity
 from backtests.robustness.sharpe import shape_of
 from backtests.robustness.verdict import BUY_AND_HOLD, equity_verdict
-from backtests.specs import SpanSpec
+from backtests.specs import PolicySpec, SpanSpec
 from jobs.attempts import RunningAttempt
 from jobs.errors import JobFailed
 from jobs.exits import failed
@@ -39,6 +41,7 @@ from modeling.baselines.rungs import WITH_ACTION
 from modeling.evaluation.table import Table, read_predictions
 from modeling.models import PredictionSet, TrainingRun
 from modeling.openings import lock_holdouts
+from specs.declaration import InvalidSpec
 
 PARQUET = "application/vnd.apache.parquet"
 
@@ -61,11 +64,16 @@ def run_backtest(row: Backtest, attempt: RunningAttempt) -> None:
         raise JobFailed(
             "no_predictions", "The run has no predictions. Let it finish, then start again."
         )
+    _require_calibrated(row)
     tables = {name: read_predictions(_path(found.file, row)) for name, found in sets.items()}
     history = _history(row, tables[PredictionSet.MODEL])
     candles = _predicted(row, history, tables[PredictionSet.MODEL])
     attempt.progress(0.2, "Simulating")
-    targets = {name: _targets(candles, table, sets[name], row) for name, table in tables.items()}
+    policies = _policies(row, tables)
+    targets = {
+        name: _targets(candles, table, sets[name], row, policies[name])
+        for name, table in tables.items()
+    }
     try:
         band = simulate_band(candles, targets[PredictionSet.MODEL], row.spec)
         rungs = _rungs(candles, _rule_targets(history, len(candles)) | targets, row, attempt)
@@ -78,6 +86,14 @@ def run_backtest(row: Backtest, attempt: RunningAttempt) -> None:
     attempt.raise_if_stopping()
     attempt.progress(0.9, "Storing the report")
     _store(row, attempt, judged, report)
+
+
+def _require_calibrated(row: Backtest) -> None:
+    """What the launch of a run's own backtest could not know yet."""
+    try:
+        require_calibrated(row.spec, row.run.metrics)
+    except InvalidSpec as error:
+        raise JobFailed("uncalibrated", f"backtest.{error}.") from error
 
 
 def _path(stored: StoredFile, row: Backtest) -> Path:
@@ -117,8 +133,15 @@ def _require_span_within(predicted: Candles, span: SpanSpec) -> None:
         raise JobFailed("invalid_spec", f"backtest.span.to_at: {found}; {covered}")
 
 
+def _policies(row: Backtest, names: Iterable[str]) -> dict[str, PolicySpec]:
+    """The policy of the model, and of each rung as far as its confidence is one."""
+    scores = {score.rung: score.metrics for score in row.run.baselines.all()}
+    scores[PredictionSet.MODEL] = row.run.metrics
+    return {name: spec_of_rung(row.spec, scores.get(name, {})).policy for name in names}
+
+
 def _targets(
-    candles: Candles, table: Table, found: PredictionSet, row: Backtest
+    candles: Candles, table: Table, found: PredictionSet, row: Backtest, policy: PolicySpec
 ) -> NDArray[np.float64]:
     """Targets at every candle; a bar without a prediction has none."""
     place = np.searchsorted(candles.time, table["open_at"])
@@ -133,7 +156,7 @@ def _targets(
         spread["action"],
         spread["confidence"],
         spread["threshold"],
-        row.spec.policy,
+        policy,
         horizon_bars=row.run.experiment.model_spec.windows.horizon_bars,
         kind="perpetual" if instrument.kind == Kind.PERPETUAL else "spot",
     )

@@ -258,6 +258,9 @@ def _assumptions(row: Backtest, judged: Judged) -> list[dict[str, Any]]:
         lines.append(
             ("Borrowing", "Short positions on spot are simulated without borrowing cost.", "warn")
         )
+    if spec.confidence_fields():
+        words = "Rungs without a calibrated confidence trade whatever theirs says."
+        lines.append(("Confidence of rungs", words, ""))
     open_trades = judged.summary.numbers.get("open_trades")
     if open_trades:
         lines.append(

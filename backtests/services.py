@@ -7,6 +7,7 @@ from typing import Any
 from django.db import transaction
 
 from accounts.models import User, Workspace
+from backtests.confidence import require_calibrated
 from backtests.models import Backtest
 from backtests.specs import BacktestSpec, ExperimentSpec
 from jobs.claim import lock
@@ -166,11 +167,15 @@ def launch_backtest(
     spec: BacktestSpec,
     idempotency_key: str = "",
 ) -> Backtest:
-    """Queue a further backtest of a finished run's predictions. It is a trial of its own."""
+    """Queue a further backtest of a finished run's predictions. It is a trial of its own.
+
+    Raises InvalidSpec where the spec takes an uncalibrated confidence for a probability.
+    """
     body = f"{run.pk} {name} {spec.sha256()}"
     request_sha256 = hashlib.sha256(body.encode()).hexdigest()
     if job := replay(workspace, idempotency_key, request_sha256):
         return Backtest.objects.get(job=job)
+    require_calibrated(spec, run.metrics)
     hold_for_use([run.experiment.version])
     job = enqueue(
         workspace=workspace,

@@ -61,7 +61,8 @@ class PolicySpec(Spec):
     minimum_confidence: float = declared(
         0.0,
         label="Minimum confidence",
-        help="A new side needs at least this confidence.",
+        help="A new side needs at least this confidence. Above 0 it asks for predictions whose "
+        "confidence is calibrated; a backtest of others is refused.",
         ge=0,
         le=1,
         advanced=True,
@@ -169,6 +170,15 @@ class BacktestSpec(Spec):
     risk: RiskSpec = RiskSpec()
     costs: CostSpec = CostSpec()
     fills: FillSpec = FillSpec()
+
+    def confidence_fields(self) -> tuple[str, ...]:
+        """Dotted paths of the settings in use that take the confidence for a probability."""
+        return ("policy.minimum_confidence",) if self.policy.minimum_confidence > 0 else ()
+
+    def without_confidence(self) -> Self:
+        """The same assumptions with no setting that asks for a confidence."""
+        policy = self.policy.model_copy(update={"minimum_confidence": 0.0})
+        return self.model_copy(update={"policy": policy})
 
 
 class ExperimentSpec(ModelSpec):

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from modeling.baselines.rungs import PRIOR
 from modeling.evaluation.alarm import BlockScore, leak_alarm
+from modeling.evaluation.calibration import uncalibrated_reason
 from modeling.evaluation.heads import HEADS, Priors, Scoring, judge_heads, score_heads
 from modeling.evaluation.intervals import Between, no_pause
 from modeling.evaluation.table import PREDICTED, Table
@@ -201,11 +202,8 @@ def _block(score: dict[str, Any], effective: float) -> BlockScore:
 
 
 def _notices(metrics: dict[str, Any]) -> list[dict[str, str]]:
-    if metrics.get("confidence", {}).get("calibrated", {}).get("value"):
+    reason = uncalibrated_reason(metrics.get("confidence", {}))
+    if not reason:
         return [{"code": "calibrated", "message": "Confidence is calibrated."}]
-    return [
-        {
-            "code": "uncalibrated",
-            "message": "Confidence is uncalibrated: it may rank, but it is no probability.",
-        }
-    ]
+    message = f"{reason}. It may rank, but it is no probability: no backtest sizes or gates by it."
+    return [{"code": "uncalibrated", "message": message}]

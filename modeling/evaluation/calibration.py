@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -99,6 +100,26 @@ def is_calibrated(calibration_error: float | None, brier_skill: float | None) ->
     if calibration_error is None or brier_skill is None:
         return False
     return calibration_error <= MAX_CALIBRATED_ECE and brier_skill > 0
+
+
+def uncalibrated_reason(scores: Mapping[str, Mapping[str, Any]]) -> str:
+    """Why "calibrated" may not be written of the stored scores of a confidence head; empty when it may.
+
+    `scores` maps a metric to {"value": number or None, …}, as `score_heads` gives it for the head; it
+    is empty for predictions without a confidence score.
+    """
+    error = scores.get("calibration_error", {}).get("value")
+    skill = scores.get("brier_skill", {}).get("value")
+    if is_calibrated(error, skill):
+        return ""
+    return (
+        f"Confidence is uncalibrated: test calibration error {_figure(error)}, at most "
+        f"{MAX_CALIBRATED_ECE:g} wanted; Brier skill {_figure(skill)}, above 0 wanted"
+    )
+
+
+def _figure(value: float | None) -> str:
+    return "not known" if value is None else f"{value:.3f}".replace("-", "−")
 
 
 def _fit_isotonic(raw: Floats, outcome: NDArray[np.bool_]) -> Calibrator:

@@ -1,0 +1,127 @@
+"""An uncalibrated confidence is no probability: nothing is gated by it, and each refusal says why."""
+
+import pytest
+
+from backtests.confidence import require_calibrated, spec_of_rung
+from backtests.models import Backtest
+from backtests.openings import open_and_backtest
+from backtests.pipeline import run_backtest
+from backtests.services import launch_backtest
+from backtests.specs import BacktestSpec
+from jobs.attempts import RunningAttempt
+from jobs.claim import claim
+from jobs.errors import JobFailed
+from jobs.models import Job
+from jobs.workers import claimant
+from modeling.models import BaselineScore, HoldoutOpening
+from modeling.openings import HoldoutRefused
+from specs.declaration import InvalidSpec
+from tests import factories
+from tests.api import bearer
+
+FIELD = "policy.minimum_confidence"
+GATED = BacktestSpec.parse({"policy": {"minimum_confidence": 0.4}})
+
+
+def scores(error, skill):
+    return {"confidence": {"calibration_error": {"value": error}, "brier_skill": {"value": skill}}}
+
+
+CALIBRATED, UNCALIBRATED = scores(0.02, 0.01), scores(0.08, -0.012)
+
+
+def test_a_gate_on_an_uncalibrated_confidence_is_refused_with_both_figures():
+    with pytest.raises(InvalidSpec) as refused:
+        require_calibrated(GATED, UNCALIBRATED)
+    assert refused.value.fields == {
+        FIELD: "Confidence is uncalibrated: test calibration error 0.080, at most 0.05 wanted; "
+        "Brier skill −0.012, above 0 wanted. Leave this setting off, or choose predictions that are "
+        "calibrated"
+    }
+
+
+@pytest.mark.parametrize("metrics", [scores(0.051, 0.01), scores(0.01, 0.0), scores(None, 1), {}])
+def test_a_gate_needs_a_small_error_and_skill_and_both_known(metrics):
+    with pytest.raises(InvalidSpec, match="uncalibrated"):
+        require_calibrated(GATED, metrics)
+
+
+def test_a_calibrated_confidence_and_a_spec_that_asks_none_pass():
+    require_calibrated(GATED, CALIBRATED)
+    require_calibrated(BacktestSpec(), UNCALIBRATED)
+
+
+def test_a_rung_without_a_calibrated_confidence_trades_without_the_gate():
+    assert spec_of_rung(GATED, UNCALIBRATED).policy.minimum_confidence == 0
+    assert spec_of_rung(GATED, {}).confidence_fields() == ()
+    assert spec_of_rung(GATED, CALIBRATED) == GATED
+
+
+@pytest.fixture
+def run(db):
+    alice = factories.make_user("alice")
+    return factories.make_run(factories.make_experiment(alice.first_workspace()))
+
+
+def own_backtest(run):
+    row = factories.make_backtest(run, status="queued")
+    row.spec = GATED
+    row.save()
+    return row, RunningAttempt(claim(row.job_id, claimant()))
+
+
+def calibrate(run):
+    run.metrics |= CALIBRATED
+    run.save()
+
+
+def test_the_api_refuses_it_at_once_and_leaves_no_row(run):
+    user = run.workspace.memberships.get().user
+    body = {
+        "name": "Gated",
+        "source": {"predictions": run.prediction_sets.get().pk},
+        "spec": {"policy": {"minimum_confidence": 0.4}},
+    }
+    before = Job.objects.count()
+    answer = bearer(user).post("/api/backtests/", body, format="json")
+    assert answer.status_code == 400
+    assert answer.json()["code"] == "invalid_spec"
+    assert "Confidence is uncalibrated" in answer.json()["fields"][FIELD]
+    assert (Backtest.objects.count(), Job.objects.count()) == (0, before)
+    calibrate(run)
+    assert bearer(user).post("/api/backtests/", body, format="json").status_code == 202
+
+
+def test_a_runs_own_backtest_fails_with_the_reason_when_the_run_turns_out_uncalibrated(run):
+    row, attempt = own_backtest(run)
+    with pytest.raises(JobFailed) as failed:
+        run_backtest(row, attempt)
+    assert failed.value.code == "uncalibrated"
+    assert failed.value.message.startswith(f"backtest.{FIELD}: Confidence is uncalibrated")
+
+
+def test_the_own_backtest_of_a_calibrated_run_says_how_rungs_are_traded(run):
+    calibrate(run)
+    BaselineScore.objects.filter(rung="logistic").update(metrics=UNCALIBRATED)
+    row, attempt = own_backtest(run)
+    run_backtest(row, attempt)
+    said = {line["label"]: line["value"] for line in Backtest.objects.get().report["assumptions"]}
+    assert "trade whatever theirs says" in said["Confidence of rungs"]
+
+
+def test_a_hold_out_is_not_opened_for_a_backtest_that_cannot_be_run(run):
+    experiment = run.experiment
+    experiment.backtest_spec = GATED.to_json()
+    experiment.save()
+    user = run.workspace.memberships.get().user
+    with pytest.raises(HoldoutRefused, match="Confidence is uncalibrated") as refused:
+        open_and_backtest(run, user=user, name=experiment.name)
+    assert refused.value.code == "uncalibrated"
+    assert not HoldoutOpening.objects.exists()
+
+
+def test_a_further_backtest_of_a_calibrated_run_is_launched(run):
+    calibrate(run)
+    user = run.workspace.memberships.get().user
+    row = launch_backtest(workspace=run.workspace, user=user, name="Gated", run=run, spec=GATED)
+    assert row.spec == GATED
