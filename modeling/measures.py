@@ -78,6 +78,10 @@ HEADS = {
     "risk": "Risk",
 }
 
+# Classes of the regime and the risk head, in their order.
+REGIME_NAMES = ("Ranging", "Bull", "Bear", "Volatile")
+RISK_NAMES = ("Low", "Medium", "High")
+
 RUNGS = {
     "model": "This model",
     "flat": "Flat",

@@ -128,9 +128,12 @@ def calibration_error(
 
 
 def reliability(
-    probability: Floats, outcome: Bools, bins: int = ECE_BINS
+    probability: Floats, outcome: Bools | Floats, bins: int = ECE_BINS
 ) -> list[tuple[float, float, int]]:
-    """(mean probability, share that came true, rows) of each bin of `calibration_error`."""
+    """(mean probability, share that came true, rows) of each bin of `calibration_error`.
+
+    With numbers for both it is their means in bins of equal mass by rank of the first.
+    """
     order = np.argsort(probability, kind="stable")
     edges = np.floor(len(order) * np.arange(bins + 1) / bins).astype(np.int64)
     pieces = [order[start:stop] for start, stop in pairwise(edges)]
