@@ -7,7 +7,7 @@ from django.conf import settings
 from django.forms.boundfield import BoundField
 
 from markets.models import Import
-from markets.specs import REQUIRED_COLUMNS, ImportSpec
+from markets.specs import REQUIRED_COLUMNS, ImportSpec, venue_in_name
 from specs.forms import SpecForm
 
 ACCEPTED = ".csv,.tsv,.txt,.gz,.parquet,.feather,.arrow,.json"
@@ -30,8 +30,15 @@ class UploadForm(SpecForm):
             widget=forms.ClearableFileInput(attrs={"accept": ACCEPTED}),
             error_messages={"required": "no file was chosen; choose one"},
         )
+        self.fields["venue"].help_text += " Empty: the one that the file name begins with."
         self.order_fields(["file"])
         dress(self)
+
+    def clean(self) -> dict[str, Any]:
+        file = self.cleaned_data.get("file")
+        if file is not None and self.cleaned_data.get("venue") == "":
+            self.cleaned_data["venue"] = venue_in_name(file.name)
+        return super().clean()
 
 
 class SettingsForm(SpecForm):

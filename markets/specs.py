@@ -44,6 +44,12 @@ FixedTimeframe = Literal["1m", "3m", "5m", "15m", "30m", "1h", "2h", "4h", "6h",
 Timeframe = Literal["auto", FixedTimeframe]
 
 
+def venue_in_name(file_name: str) -> str:
+    """The venue that a file name begins with, as in binance_BTCUSDT_5m.parquet; else nothing."""
+    first = file_name.split("_")[0]
+    return first if first in VENUES else ""
+
+
 def timeframe_name(minutes: int) -> str:
     """The name of a supported timeframe. Raises KeyError for any other number of minutes."""
     return {value: name for name, value in TIMEFRAME_MINUTES.items()}[minutes]

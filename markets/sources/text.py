@@ -211,6 +211,11 @@ def _read_head(first: bytes, spec: ImportSpec) -> _Head:
     if not filled:
         raise InvalidCandles("no_rows", "The file has no rows. Choose a file with candles.")
     shown = [text.decode("utf-8") for _, text in filled]
+    if len(shown) == 1 and "\r" in shown[0].strip():
+        raise InvalidCandles(
+            "line_ends",
+            "Lines end in CR alone, expected LF or CRLF. Save the file with one of them.",
+        )
     delimiter = _delimiter(shown)
     number, header = filled[0][0], _fields(shown[0], delimiter, filled[0][0])
     notices: tuple[Notice, ...] = ()

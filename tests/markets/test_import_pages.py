@@ -46,10 +46,10 @@ def text(rows=ROWS, header=HEADER):
     return "\n".join([header, *rows, ""]).encode()
 
 
-def previewed(client, content=None, name="candles.csv"):
+def previewed(client, content=None, name="candles.csv", **fields):
     """The import of a sent file once its preview is there."""
     file = SimpleUploadedFile(name, content or text())
-    client.post("/datasets/new/", {"file": file, **SETTINGS, "key": new_key()})
+    client.post("/datasets/new/", {"file": file, **SETTINGS, **fields, "key": new_key()})
     row = Import.objects.latest("pk")
     run_job(row.job)
     return row
@@ -226,3 +226,22 @@ def test_names_in_the_file_are_shown_as_text(client, alice):
     page = shown(client, previewed(client, text(header=header)))
     assert "<script>alert(1)" not in page
     assert "&lt;script&gt;alert(1)" in page
+
+
+@pytest.mark.parametrize(
+    ("name", "venue"),
+    [("binance_BTCUSDT_5m.csv", "binance"), ("my_candles.csv", ""), ("candles.csv", "")],
+)
+def test_an_empty_venue_is_the_one_that_the_file_name_begins_with(client, alice, name, venue):
+    row = previewed(client, name=name, venue="")
+    assert row.spec.venue == venue
+    assert f'name="venue" value="{venue}"' in shown(client, row) or not venue
+
+
+def test_a_venue_that_was_written_stands_whatever_the_file_is_called(client, alice):
+    assert previewed(client, name="binance_BTCUSDT_5m.csv", venue="kraken").spec.venue == "kraken"
+
+
+def test_text_with_lone_carriage_returns_is_refused_with_the_reason(client, alice):
+    page = shown(client, previewed(client, text().replace(b"\n", b"\r")))
+    assert "Lines end in CR alone, expected LF or CRLF." in page

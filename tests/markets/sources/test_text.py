@@ -280,3 +280,11 @@ def test_too_many_rows_are_refused(tmp_path, monkeypatch):
 def test_endless_blank_lines_are_refused(tmp_path, monkeypatch):
     monkeypatch.setattr("markets.sources.table.MAX_ROWS", 10)
     assert refusal(tmp_path, text_of(plain_rows()) + "\n" * 30).code == "too_large"
+
+
+def test_lines_that_end_in_carriage_returns_alone_are_named(tmp_path):
+    refused = refusal(tmp_path, text_of(plain_rows()).replace("\n", "\r"))
+    assert (refused.code, refused.message.partition(",")[0]) == (
+        "line_ends",
+        "Lines end in CR alone",
+    )

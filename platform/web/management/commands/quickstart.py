@@ -35,7 +35,7 @@ from markets.candles.quality import counted
 from markets.models import DatasetVersion, Import
 from markets.services.downloads import launch_download
 from markets.services.imports import RefusedUpload, launch_demo, launch_import
-from markets.specs import ImportSpec
+from markets.specs import ImportSpec, venue_in_name
 from modeling.models import Experiment, TrainingRun
 from modeling.specs import ModelSpec
 from specs.declaration import InvalidSpec
@@ -125,7 +125,9 @@ class Command(BaseCommand):
     def import_file(
         self, workspace: Workspace, user: User, data: Path, symbol: str
     ) -> DatasetVersion:
-        spec = ImportSpec.parse({"symbol": symbol or symbol_of(data), "venue": venue_of(data)})
+        spec = ImportSpec.parse(
+            {"symbol": symbol or symbol_of(data), "venue": venue_in_name(data.name)}
+        )
         self.say(f"importing {data.name} as {spec.symbol}")
         with data.open("rb") as file:
             row = launch_import(
@@ -348,9 +350,3 @@ def symbol_of(path: Path) -> str:
     words = path.name.split(".")[0].replace("-", "_").split("_")
     known = [word for word in words if word.isalnum() and word.isupper() and len(word) > 3]
     return known[0] if known else words[0].upper()
-
-
-def venue_of(path: Path) -> str:
-    """The venue a file name begins with, if it looks like one."""
-    first = path.name.split("_")[0]
-    return first if "_" in path.name and first.isalnum() and first.islower() else ""
