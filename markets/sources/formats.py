@@ -18,6 +18,7 @@ ACCEPTED = (
 TEXT_EXTENSIONS = ("csv", "tsv", "txt")
 MAX_JSON_BYTES = 50 * 1024**2
 FOREIGN_EXTENSIONS = ("parquet", "feather", "arrow", "json", "gz")
+UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 class SourceFormat(StrEnum):
@@ -56,7 +57,8 @@ def sniff(head: bytes, tail: bytes, size: int, sent_name: str) -> SourceFormat:
     """The format of a sent file of `size` bytes, from its first HEAD_BYTES and last TAIL_BYTES.
 
     Raises RefusedFile: `empty_file` 400, `too_large` 413, `unsupported_type` 415 when the content
-    is nothing we read, `extension_mismatch` 400 when the name claims another accepted format.
+    is nothing we read, `extension_mismatch` 400 when the name claims another accepted format,
+    `not_utf8` 400 for JSON in UTF-16.
     """
     if size == 0 or not head:
         raise RefusedFile("empty_file", 400, "The file is empty. Choose a file with candles.")
@@ -66,6 +68,10 @@ def sniff(head: bytes, tail: bytes, size: int, sent_name: str) -> SourceFormat:
         )
     found = _format_of(head, tail)
     extension = _extension(sent_name)
+    if extension == "json" and head.startswith(UTF16_MARKS):
+        raise RefusedFile(
+            "not_utf8", 400, "The text is UTF-16, expected UTF-8. Save the file as UTF-8."
+        )
     if found is None:
         raise RefusedFile(
             "unsupported_type", 415, f"This is none of the accepted file types: {ACCEPTED}."
@@ -112,7 +118,7 @@ def _format_of(head: bytes, tail: bytes) -> SourceFormat | None:
 
 def _is_text(head: bytes) -> bool:
     """Whether the bytes may be delimited text; another encoding than UTF-8 is for the job to name."""
-    if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+    if head.startswith(UTF16_MARKS):
         return True
     if not _is_plain(head) or head.startswith(b"%PDF"):
         return False

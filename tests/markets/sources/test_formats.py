@@ -157,3 +157,9 @@ def test_reading_and_validating_loads_no_pandas():
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
     )
     assert done.stdout.strip() == "[]"
+
+
+def test_json_in_another_encoding_is_named_so():
+    with pytest.raises(RefusedFile, match="UTF-16, expected UTF-8") as refused:
+        sniffed(JSON.decode().encode("utf-16"), "a.json")
+    assert (refused.value.code, refused.value.status) == ("not_utf8", 400)
