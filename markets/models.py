@@ -229,6 +229,12 @@ class Import(WorkspaceRow):
         return self.sent_name
 
     @property
+    def kind_of_work(self) -> str:
+        """What its page is called, before "of" and what came in."""
+        named = {Source.EXCHANGE: "Download", Source.RESAMPLED: "Resampling"}
+        return named.get(Source(self.source), "Import")
+
+    @property
     def parts_folder(self) -> Path:
         """Where the pages of a download lie until it is sealed, on the machine that fetched them."""
         return downloads_folder() / str(self.pk)

@@ -144,3 +144,14 @@ def test_changed_candles_fail_the_resampling(alice, workspace):
     row = launch_resampling(base, user=alice, spec=ResampleSpec(timeframe="4h"))
     local_path(base.file).write_bytes(b"other")
     assert run_job(row.job).code == "data_changed"
+
+
+def test_the_page_of_a_resampling_is_called_so(client, alice, workspace):
+    client.force_login(alice)
+    row = launch_resampling(
+        demo_version(workspace, alice), user=alice, spec=ResampleSpec(timeframe="1h")
+    )
+    page = client.get(f"/imports/{row.pk}/").content.decode()
+    assert f"<h1>Resampling of {row.sent_name}</h1>" in page
+    assert "What was asked for" in page
+    assert "Time zone" not in page
