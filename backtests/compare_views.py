@@ -7,6 +7,7 @@ from typing import Any
 
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
+from django.views.decorators.gzip import gzip_page
 from django.views.decorators.http import require_safe
 
 from accounts.editing import user_of
@@ -51,6 +52,7 @@ def compare(request: HttpRequest) -> HttpResponse:
 
 
 @require_safe
+@gzip_page
 def compare_equity(request: HttpRequest) -> HttpResponse:
     from backtests.charts_compared import equities_figure
 
@@ -65,6 +67,7 @@ def compare_equity(request: HttpRequest) -> HttpResponse:
 
 
 @require_safe
+@gzip_page
 def compare_loss(request: HttpRequest) -> HttpResponse:
     from backtests.charts_compared import losses_figure
 

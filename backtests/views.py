@@ -7,6 +7,7 @@ from django.core.paginator import InvalidPage, Page
 from django.db.models import Q
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
+from django.views.decorators.gzip import gzip_page
 from django.views.decorators.http import conditional_page, require_safe
 
 from accounts.editing import listing
@@ -61,6 +62,7 @@ def backtest_status(request: HttpRequest, pk: int) -> HttpResponse:
 
 
 @require_safe
+@gzip_page
 @conditional_page
 def backtest_chart(request: HttpRequest, pk: int, kind: str) -> HttpResponse:
     row = fetched(request, pk)

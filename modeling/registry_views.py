@@ -7,6 +7,7 @@ from django.core.exceptions import BadRequest
 from django.db.models import Count, Q, QuerySet
 from django.http import FileResponse, Http404, HttpRequest, HttpResponse, StreamingHttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
+from django.views.decorators.gzip import gzip_page
 from django.views.decorators.http import conditional_page, require_POST, require_safe
 
 from accounts import audit
@@ -196,6 +197,7 @@ def model_prediction(request: HttpRequest, pk: int, prediction: int) -> HttpResp
 
 
 @require_safe
+@gzip_page
 @conditional_page
 def model_prediction_chart(request: HttpRequest, pk: int, prediction: int) -> HttpResponse:
     row = _prediction(request, pk, prediction)

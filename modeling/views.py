@@ -7,6 +7,7 @@ from django.core.exceptions import BadRequest
 from django.db.models import Prefetch, Q, QuerySet, prefetch_related_objects
 from django.http import FileResponse, Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import get_object_or_404, redirect, render
+from django.views.decorators.gzip import gzip_page
 from django.views.decorators.http import conditional_page, require_POST, require_safe
 
 from accounts.editing import listing, require_editor_of, user_of
@@ -107,6 +108,7 @@ def run_metrics(request: HttpRequest, pk: int) -> HttpResponse:
 
 
 @require_safe
+@gzip_page
 @conditional_page
 def run_chart(request: HttpRequest, pk: int, kind: str) -> HttpResponse:
     run = fetched(request, pk)
@@ -139,6 +141,7 @@ def predictions(request: HttpRequest, pk: int) -> HttpResponse:
 
 
 @require_safe
+@gzip_page
 @conditional_page
 def predictions_chart(request: HttpRequest, pk: int) -> HttpResponse:
     run = fetched(request, pk)

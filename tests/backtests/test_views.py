@@ -195,3 +195,13 @@ def test_synthetic_data_is_said_on_the_report(client, alice):
 def test_a_stranger_gets_404(client, backtest, end):
     client.force_login(factories.make_user("charlie"))
     assert client.get(f"/backtests/{backtest.pk}/{end}").status_code == 404
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["/backtests/{b}/charts/equity/", "/runs/{r}/charts/loss/", "/runs/{r}/predictions/chart/"],
+)
+def test_charts_are_sent_packed_to_whoever_takes_it(client, run, backtest, address):
+    url = address.format(b=backtest.pk, r=run.pk)
+    answer = client.get(url, HTTP_ACCEPT_ENCODING="gzip")
+    assert answer["Content-Encoding"] == "gzip"
