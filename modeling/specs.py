@@ -316,18 +316,25 @@ class TrainingSpec(Spec):
 class EvaluationSpec(Spec):
     """How the model is judged out of sample."""
 
-    scheme: Literal["anchored", "rolling", "single"] = declared(
+    scheme: Literal["anchored", "rolling", "cpcv", "single"] = declared(
         "anchored",
         label="Scheme",
-        help="Walk-forward with a growing or a moving training part, or one 70/30 cut.",
+        help="Walk-forward with a growing or a moving training part; combinatorial: every pair of "
+        "eight groups is tested once, 28 trainings that join into 7 paths; or one 70/30 cut.",
         choices={
             "anchored": "Anchored walk-forward",
             "rolling": "Rolling walk-forward",
+            "cpcv": "Combinatorial (CPCV)",
             "single": "Single cut",
         },
     )
     folds: int = declared(
-        4, label="Folds", help="Test blocks in the last half of the span.", ge=2, le=20
+        4,
+        label="Folds",
+        help="Test blocks in the last half of the span. Of walk-forward only; the other schemes do "
+        "not read it.",
+        ge=2,
+        le=20,
     )
     embargo_bars: int = declared(
         288,

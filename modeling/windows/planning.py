@@ -1,7 +1,7 @@
 """What an experiment will look like, from the span of its candles alone: for forms and refusals.
 
-Without gaps every slice is a run of bars, so a fold is planned by arithmetic on bar numbers, however
-long the history; `splits.make_folds` does the same on real samples.
+Without gaps every slice is a few runs of bars, so a fold is planned by arithmetic on bar numbers,
+however long the history; `splits.make_folds` does the same on real samples.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from modeling.windows.splits import (
     SLICES,
     VALIDATION_SHARE,
     Cut,
+    Part,
     fold_json,
     holdout_instant,
     on_grid,
@@ -51,6 +52,7 @@ class PlannedFold:
     effective: Mapping[str, float]
     purged: int
     embargoed: int
+    parts: Mapping[str, Sequence[Part]]
 
     def to_json(self) -> dict[str, Any]:  # Any: JSON has no narrower type
         """Dates, counts and effective samples of each slice, as `Fold.to_json`."""
@@ -59,6 +61,7 @@ class PlannedFold:
             self.samples,
             self.instants,
             self.effective,
+            self.parts,
             purged=self.purged,
             embargoed=self.embargoed,
         )
@@ -188,55 +191,117 @@ class _Series:
     def fold(
         self, number: int, cut: Cut, evaluation: EvaluationSpec, context_bars: int
     ) -> PlannedFold:
-        start, stop = self.known_by(cut.test_after) + 1, self.known_by(cut.test_until)
-        test = Run(start, min(stop, self.last_labelled))
-        predicted = Run(start, min(stop, self.last_known))
-        refuse_small(number, "test", test.size)
-        whole = Run(self.known_by(cut.train_after) + 1, min(start - 1, self.last_labelled))
-        training, purged, embargoed = self._keep_away(whole, start, evaluation.embargo_bars)
-        refuse_small(number, "training", training.size)
+        blocks = [
+            Run(self.known_by(after) + 1, min(self.known_by(until), self.last_known))
+            for after, until in cut.tests
+        ]
+        tests = [Run(block.first, min(block.last, self.last_labelled)) for block in blocks]
+        cut.refuse_small_tests(number, [test.size for test in tests])
+        training, purged, embargoed = self._keep_away(
+            self._between(cut, blocks), blocks, evaluation.embargo_bars
+        )
+        refuse_small(number, "training", _size(training))
         distance = max(evaluation.embargo_bars, context_bars)
-        slices = {"test": test}
+        slices = {"test": tests}
         for name, piece, later in self._thirds(training):
-            slices[name], met, near = self._keep_away(piece, later, distance)
-            refuse_small(number, name, slices[name].size)
+            slices[name], met, near = self._keep_away(piece, later[:1], distance)
+            refuse_small(number, name, _size(slices[name]))
             purged, embargoed = purged + met, embargoed + near
         return PlannedFold(
             number=number,
-            samples={name: slices[name].size for name in SLICES} | {"predicted": predicted.size},
+            samples={name: _size(slices[name]) for name in SLICES} | {"predicted": _size(blocks)},
             instants={name: self._instants(slices[name]) for name in SLICES},
             effective={name: self._effective(slices[name]) for name in SLICES},
             purged=purged,
             embargoed=embargoed,
+            parts=self._parts(slices, cut.groups) if cut.groups else {},
         )
 
-    def _thirds(self, training: Run) -> list[tuple[str, Run, int]]:
-        """Calibration, validation and fit, each with the first sample it must keep away from."""
-        span = (training.last - training.first) * self.bar_ns
-        ends = [
-            training.first + on_grid(share * span, self.bar_ns) // self.bar_ns
+    def _between(self, cut: Cut, blocks: Sequence[Run]) -> list[Run]:
+        """Labelled samples of the training part that lie in no test block, as runs."""
+        first = self.known_by(cut.train_after) + 1
+        last = min(self.known_by(cut.train_until), self.last_labelled)
+        starts = [first, *(block.last + 1 for block in blocks)]
+        ends = [*(min(block.first - 1, last) for block in blocks), last]
+        runs = [Run(start, end) for start, end in zip(starts, ends, strict=True)]
+        return [run for run in runs if run.size]
+
+    def _thirds(self, training: Sequence[Run]) -> list[tuple[str, list[Run], list[Run]]]:
+        """Calibration, validation and fit, each with the slice that it must keep away from."""
+        count = _size(training)
+        span = (count - 1) * self.bar_ns
+        fit, validation = (
+            on_grid(share * span, self.bar_ns) // self.bar_ns + 1
             for share in (FIT_SHARE, FIT_SHARE + VALIDATION_SHARE)
-        ]
-        nothing_later = training.last + self.label_bars + 1 + self.count
-        return [
-            ("calibration", Run(ends[1] + 1, training.last), nothing_later),
-            ("validation", Run(ends[0] + 1, ends[1]), ends[1] + 1),
-            ("fit", Run(training.first, ends[0]), ends[0] + 1),
-        ]
+        )
+        pieces = {
+            "calibration": _within(training, validation, count),
+            "validation": _within(training, fit, validation),
+            "fit": _within(training, 0, fit),
+        }
+        later = [[], pieces["calibration"], pieces["validation"]]
+        return [(*piece, then) for piece, then in zip(pieces.items(), later, strict=True)]
 
-    def _keep_away(self, piece: Run, later: int, distance_bars: int) -> tuple[Run, int, int]:
-        """What is left of a piece before sample `later`, and how many were purged and embargoed."""
-        unmet = Run(piece.first, min(piece.last, later - self.label_bars - 1))
-        kept = Run(piece.first, min(unmet.last, later - self.label_bars - distance_bars))
-        return kept, piece.size - unmet.size, unmet.size - kept.size
+    def _keep_away(
+        self, pieces: Sequence[Run], others: Sequence[Run], distance_bars: int
+    ) -> tuple[list[Run], int, int]:
+        """What is left of runs around others, and how many samples were purged and embargoed."""
+        label, distance = self.label_bars, self.label_bars + distance_bars
+        unmet, kept = list(pieces), list(pieces)
+        for other in others:
+            unmet = [_clear(run, other, label + 1) for run in unmet]
+            kept = [_clear(run, other, max(distance, label + 1)) for run in kept]
+        left = [run for run in kept if run.size]
+        return left, _size(pieces) - _size(unmet), _size(unmet) - _size(kept)
 
-    def _instants(self, piece: Run) -> tuple[int, int]:
-        last = piece.last + self.label_bars
+    def _parts(
+        self, slices: Mapping[str, Sequence[Run]], groups: Sequence[int]
+    ) -> dict[str, list[Part]]:
+        of_training = {
+            name: [Part(*self._instants([run]), run.size) for run in runs]
+            for name, runs in slices.items()
+            if name != "test"
+        }
+        tests = zip(slices["test"], groups, strict=True)
+        of_test = [Part(*self._instants([run]), run.size, group) for run, group in tests]
+        return of_training | {"test": of_test}
+
+    def _instants(self, runs: Sequence[Run]) -> tuple[int, int]:
+        last = runs[-1].last + self.label_bars
         return (
-            self.first_known_at + piece.first * self.bar_ns,
+            self.first_known_at + runs[0].first * self.bar_ns,
             self.first_known_at + last * self.bar_ns,
         )
 
-    def _effective(self, piece: Run) -> float:
+    def _effective(self, runs: Sequence[Run]) -> float:
         """Σ uniqueness of equal labels is the number of bars they cover over the bars of one."""
-        return (piece.size + self.horizon_bars - 1) / self.horizon_bars
+        following = [run.first for run in runs[1:]] + [runs[-1].last + self.horizon_bars]
+        covered = sum(
+            run.size + min(self.horizon_bars - 1, then - run.last - 1)
+            for run, then in zip(runs, following, strict=True)
+        )
+        return covered / self.horizon_bars
+
+
+def _size(runs: Sequence[Run]) -> int:
+    return sum(run.size for run in runs)
+
+
+def _clear(run: Run, other: Run, bars: int) -> Run:
+    """The run from `bars` behind another on, or up to `bars` before it: on the side that it is on."""
+    if run.first > other.last:
+        return Run(max(run.first, other.last + bars), run.last)
+    return Run(run.first, min(run.last, other.first - bars))
+
+
+def _within(runs: Sequence[Run], start: int, stop: int) -> list[Run]:
+    """Samples number `start` to `stop` − 1 of the runs, one after the other."""
+    found, before = [], 0
+    for run in runs:
+        first, last = (
+            run.first + max(0, start - before),
+            run.first + min(run.size, stop - before) - 1,
+        )
+        found.append(Run(first, last))
+        before += run.size
+    return [run for run in found if run.size]

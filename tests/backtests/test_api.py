@@ -129,7 +129,7 @@ def test_any_printable_name_is_kept_as_it_is(client, body, name):
         ({"windows": {"context_bars": 5000}}, "windows.context_bars", "at most 4096"),
         ({"evaluation": {"holdout_fraction": 0.95}}, "evaluation.holdout_fraction", "at most 0.5"),
         ({"evaluation": {"folds": 500}}, "evaluation.folds", "at most 20"),
-        ({"evaluation": {"scheme": "cpcv"}}, "evaluation.scheme", "anchored"),
+        ({"evaluation": {"scheme": "kfold"}}, "evaluation.scheme", "anchored"),
         ({"evaluation": {"embargo_bars": 10_000}}, "datasets", ""),
         ({"features": {"feature_set": "basic-16"}}, "features.feature_set", 'mean "basic-15"'),
         ({"features": {"feature_set": ["no_such"]}}, "features.feature_set", "unknown name"),

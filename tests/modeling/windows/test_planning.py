@@ -64,7 +64,9 @@ def planned(spec: ModelSpec, bars: int) -> list[dict[str, object]]:
 @pytest.mark.parametrize("bars", [27_011, 40_000])
 @pytest.mark.parametrize("embargo_bars", [0, 1, 288])
 @pytest.mark.parametrize("holdout_fraction", [0.0, 0.15])
-@pytest.mark.parametrize(("scheme", "folds"), [("anchored", 4), ("rolling", 3), ("single", 2)])
+@pytest.mark.parametrize(
+    ("scheme", "folds"), [("anchored", 4), ("rolling", 3), ("single", 2), ("cpcv", 2)]
+)
 def test_plan_is_what_the_splits_make_of_samples_without_gaps(
     bars: int, embargo_bars: int, holdout_fraction: float, scheme: str, folds: int
 ) -> None:
@@ -74,9 +76,10 @@ def test_plan_is_what_the_splits_make_of_samples_without_gaps(
     assert planned(spec, bars) == planned_from_samples(spec, bars)
 
 
-@pytest.mark.parametrize("bars", [100, 2_000, 9_000, 12_000])
-def test_plan_and_splits_refuse_the_same_histories(bars: int) -> None:
-    spec = spec_of(folds=4, embargo_bars=288)
+@pytest.mark.parametrize("scheme", ["anchored", "cpcv"])
+@pytest.mark.parametrize("bars", [100, 2_000, 9_000])
+def test_plan_and_splits_refuse_the_same_histories(bars: int, scheme: str) -> None:
+    spec = spec_of(scheme=scheme, folds=4, embargo_bars=288)
     with pytest.raises(NotEnoughHistory):
         planned_from_samples(spec, bars)
     with pytest.raises(NotEnoughHistory) as refusal:

@@ -91,7 +91,7 @@ def changed(**values: str) -> SpecForm:
         ("features.feature_set", "basic-16", 'did you mean "basic-15"'),
         ("features.scales", "3, 1", "beginning with 1"),
         ("data.from_at", "yesterday", "2024-01-31 00:00"),
-        ("evaluation.scheme", "cpcv", "cpcv"),
+        ("evaluation.scheme", "kfold", "kfold"),
         ("backtest.policy.threshold", "2", "below 1"),
         ("backtest.risk.stop_pct", "1", "less than 1"),
     ],
