@@ -1,9 +1,12 @@
-"""The causality certificate of a run: made before anything is trained, stored, and refused when it fails."""
+"""The causality certificate of a run: made part by part, stored, and the end of the run when one fails."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from jobs.attempts import RunningAttempt
 from jobs.errors import JobFailed
@@ -11,9 +14,21 @@ from markets.candles.frame import Candles
 from markets.features.certificate import certify_features
 from markets.features.compute import compute_features
 from markets.features.table import FeatureTable
+from modeling.causality import failed_parts
+from modeling.evaluation.calibration import Calibrator
+from modeling.evaluation.table import PREDICTED, Table
+from modeling.folds import FoldResult
+from modeling.judging import MODEL
 from modeling.models import TrainingRun
-from modeling.windows.certificate import LEARNED, certify_fit
-from modeling.windows.make import FoldWindows, Windows
+from modeling.training.certificate import PredictedBlock, certify_predictions
+from modeling.training.fit import FittedFold
+from modeling.training.resident import Standard
+from modeling.windows.certificate import certify_fit
+from modeling.windows.make import FoldFit, FoldWindows, Windows
+from modeling.working import WorkingFold
+
+Bars = NDArray[np.int64]
+Json = dict[str, Any]  # Any: JSON has no narrower type
 
 
 def certify_table(
@@ -28,7 +43,7 @@ def certify_table(
 
 def certificate_of(
     candles: Candles, table: FeatureTable, seed: int, attempt: RunningAttempt
-) -> dict[str, Any]:
+) -> Json:
     """Each bar of the check computes all features twice, so a stop is looked for in between."""
 
     def compute(shorter: Candles, names: Sequence[str], scales: Sequence[int]) -> FeatureTable:
@@ -39,7 +54,7 @@ def certificate_of(
     return certify_features(candles, table, seed=seed, compute=compute)
 
 
-def _store_certificate(run: TrainingRun, certificate: dict[str, Any]) -> None:
+def _store_certificate(run: TrainingRun, certificate: Json) -> None:
     run.causality = certificate
     run.save(update_fields=["causality"])
 
@@ -48,32 +63,103 @@ def certify_fold(
     run: TrainingRun, attempt: RunningAttempt, windows: Windows, fold: FoldWindows
 ) -> None:
     """Prove once that what the fold learned before training knows nothing behind its fit slice."""
-    done = run.causality.get("folds", [])
-    entry = next((entry for entry in done if entry["fold"] == fold.fold.number), None)
-    if entry is None:
+    if _entry(run, fold) is None:
         spec = run.experiment.model_spec
-        entry = certify_fit(windows, fold, spec, seed=run.seed)
-        passed = bool(run.causality["passed"] and entry["passed"])
-        certificate = run.causality | {"passed": passed, "folds": [*done, entry]}
-        attempt.write(lambda: _store_certificate(run, certificate))
+        found = certify_fit(windows, fold, spec, seed=run.seed)
+        attempt.write(lambda: _store_entry(run, found))
     _refuse_failed(run.causality)
 
 
-def _refuse_failed(certificate: dict[str, Any]) -> None:
+def certify_predicted(
+    run: TrainingRun,
+    attempt: RunningAttempt,
+    windows: Windows,
+    fold: FoldWindows,
+    fitted: FittedFold,
+    result: FoldResult,
+) -> None:
+    """Prove that what a fold predicted, by what it is about to store, knows no later candle."""
+    spec = run.experiment.model_spec
+    table = result.tables[MODEL]
+    block = PredictedBlock(
+        windows,
+        windows.bars(fold.fold.predicted),
+        {name: table[name] for name in PREDICTED},
+        _again(run, attempt, fitted, result),
+    )
+    found = certify_predictions(block, spec, seed=run.seed + fold.fold.number)
+    before = _entry(run, fold) or {}
+    entry = {
+        **before,
+        "passed": bool(before["passed"] and found["passed"]),
+        "predictions": "passed" if found["passed"] else "failed",
+        "predicted": found,
+    }
+    attempt.write(lambda: _store_entry(run, entry))
+    _refuse_failed(run.causality)
+
+
+def _again(
+    run: TrainingRun, attempt: RunningAttempt, fitted: FittedFold, result: FoldResult
+) -> Callable[[Windows, Bars], Table]:
+    """Predict on windows of other candles with the selection and scalers as they are stored."""
+    learned = FoldFit.from_json(result.state)
+    working = WorkingFold(
+        spec=run.experiment.model_spec,
+        network=fitted.network,
+        precision=fitted.precision,
+        device=next(fitted.network.parameters()).device,
+        scale=learned.scale,
+        volatility=Standard(**result.state["window_volatility"]),
+        calibrator=Calibrator.from_json(result.state["calibrator"]),
+    )
+
+    def again(windows: Windows, bars: Bars) -> Table:
+        attempt.raise_if_stopping()
+        scaled = learned.scalers.apply(windows.table.only(learned.selection.names))
+        return working.predict(windows, scaled, bars, attempt.raise_if_stopping)
+
+    return again
+
+
+def _entry(run: TrainingRun, fold: FoldWindows) -> Json | None:
+    done: list[Json] = run.causality.get("folds", [])
+    return next((entry for entry in done if entry["fold"] == fold.fold.number), None)
+
+
+def _store_entry(run: TrainingRun, entry: Json) -> None:
+    """The parts of a fold in the place of what was known of it, and whether nothing failed so far."""
+    others = [other for other in run.causality.get("folds", []) if other["fold"] != entry["fold"]]
+    passed = bool(run.causality["passed"] and not failed_parts(entry))
+    entries = sorted([*others, entry], key=lambda each: each["fold"])
+    _store_certificate(run, run.causality | {"passed": passed, "folds": entries})
+
+
+def _refuse_failed(certificate: Json) -> None:
     """End the run when anything knew its future, and say what."""
     if certificate["passed"]:
         return
     for entry in certificate.get("folds", []):
-        parts = [name for name in LEARNED if entry[name] != "passed"]
-        if parts:
-            raise JobFailed(
-                "causality",
-                f"Candles behind the fit slice of fold {entry['fold']} changed its "
-                f"{' and '.join(parts)}; expected no change. The fold was not trained. "
-                "Update the code, then launch again.",
-            )
+        if failed_parts(entry):
+            raise JobFailed("causality", _said(entry))
     raise JobFailed(
         "causality",
         "A feature used candles from its future; the certificate of this run names it. "
         "Nothing was trained. Update the feature, then launch again.",
+    )
+
+
+def _said(entry: Json) -> str:
+    number = entry["fold"]
+    if entry.get("predictions") == "failed":
+        found = entry["predicted"]
+        return (
+            f"Candles behind bar {found['altered_after_bar']}, {found['future']}, changed the predictions "
+            f"of fold {number} up to it ({', '.join(found['changed'])}); expected no change. The fold was "
+            "not stored. Update the code, then launch again."
+        )
+    return (
+        f"Candles behind the fit slice of fold {number} changed its "
+        f"{' and '.join(failed_parts(entry))}; expected no change. The fold was not trained. "
+        "Update the code, then launch again."
     )

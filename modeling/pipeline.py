@@ -16,7 +16,7 @@ from jobs.statuses import EventKind, ExitKind
 from markets.candles.frame import Candles
 from markets.features.compute import compute_features
 from modeling.baselines.ladder import Ladder
-from modeling.certifying import certify_fold, certify_table
+from modeling.certifying import certify_fold, certify_predicted, certify_table
 from modeling.evaluation.table import joined
 from modeling.fold_task import fold_task
 from modeling.folds import finish_fold, read_fold
@@ -127,6 +127,8 @@ def _train_fold(
 
     result = finish_fold(spec, windows, fold, fitted, task, seed=run.seed, between=between)
     _log_ladder(attempt, stage, result.ladder)
+    attempt.progress(share, f"{stage.title}: checking that no prediction knows the future")
+    certify_predicted(run, attempt, windows, fold, fitted, result)
     store_fold(run, attempt, fold, fitted, result)
 
 

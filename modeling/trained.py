@@ -24,18 +24,17 @@ from modeling.evaluation.calibration import Calibrator
 from modeling.evaluation.effective import effective_samples
 from modeling.evaluation.heads import Priors, Scoring
 from modeling.evaluation.table import Table, predictions_sha256
-from modeling.fold_task import resident_windows
-from modeling.folds import known_columns, model_columns, read_fold
+from modeling.folds import known_columns, read_fold
 from modeling.judging import MODEL, PRIOR
 from modeling.models import Fold, PredictionSet, TrainingRun
 from modeling.network.transformer import EnhancedCryptoTransformer, build_network
 from modeling.sealed import instant
 from modeling.storing import store_in_run
 from modeling.training.machine import chosen_precision
-from modeling.training.predict import predict
-from modeling.training.resident import ResidentWindows, Standard
+from modeling.training.resident import Standard
 from modeling.windows.make import FoldFit, Windows
 from modeling.windows.targets import Labels, TargetScale, label
+from modeling.working import WorkingFold
 
 Bars = NDArray[np.int64]
 
@@ -56,33 +55,31 @@ class TrainedFold:
         """One row of the prediction table for each window that ends at the bars."""
         spec = self.run.experiment.model_spec
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        resident = resident_windows(spec, self.windows, self.scaled, self.volatility, device)
-        outputs = predict(
-            self._network(resident),
-            resident,
-            bars,
-            volatility_mean=self.scale.volatility_mean,
-            volatility_std=self.scale.volatility_std,
+        working = WorkingFold(
+            spec=spec,
+            network=self._network().to(device),
             precision=chosen_precision(spec.training.precision, device, width=spec.network.d_model),
-            between=attempt.raise_if_stopping,
+            device=device,
+            scale=self.scale,
+            volatility=self.volatility,
+            calibrator=Calibrator.from_json(self.stored.state["calibrator"]),
         )
-        calibrator = Calibrator.from_json(self.stored.state["calibrator"])
         known = known_columns(
             self.windows, self.labels, bars, fold=self.stored.number, seed=self.run.seed
         )
-        return known | model_columns(outputs, calibrator.apply(outputs.confidence_raw))
+        return known | working.predict(self.windows, self.scaled, bars, attempt.raise_if_stopping)
 
-    def _network(self, resident: ResidentWindows) -> EnhancedCryptoTransformer:
+    def _network(self) -> EnhancedCryptoTransformer:
         spec = self.run.experiment.model_spec
         network = build_network(
             spec.network,
-            features=resident.features,
+            features=self.scaled[1].shape[1],
             context_bars=spec.windows.context_bars,
-            scales=resident.scales,
+            scales=tuple(sorted(self.scaled)),
             seed=self.run.seed,
         )
         network.load_state_dict(load_file(_kept(self.stored.weights)))
-        return network.to(resident.device)
+        return network
 
     def scoring(self, effective: float) -> Scoring:
         """As the test block was scored: the priors come from the fold's own training part."""

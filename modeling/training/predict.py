@@ -14,6 +14,7 @@ from modeling.training.machine import Precision
 from modeling.training.resident import ResidentWindows
 
 LARGEST_LOG_VOLATILITY = 10.0
+BATCH = 1024
 
 Series = NDArray[np.float64]
 
@@ -44,7 +45,7 @@ def predict(
     volatility_mean: float | Series,
     volatility_std: float | Series,
     precision: Precision = "fp32",
-    batch: int = 1024,
+    batch: int = BATCH,
     between: Callable[[], None] = lambda: None,
 ) -> HeadOutputs:
     """Outputs for the windows that end at `bars`, every one exactly once, the last batch smaller.

@@ -1,4 +1,4 @@
-"""One mutant in each stage of the pipeline: the run ends as failed, names it, and trains nothing."""
+"""One mutant in each stage of the pipeline: the run ends as failed, names it, and stores no result."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ import pytest
 from backtests.services import create_experiment, launch_experiment
 from jobs.statuses import JobStatus
 from markets.features.compute import compute_features
-from modeling import certifying, pipeline
+from modeling import certifying, fold_task, pipeline
+from modeling.causality import state_of
+from modeling.training.resident import ResidentWindows
 from modeling.windows import certificate, make
 from modeling.windows.make import learn_from_fit
 from modeling.windows.targets import raw_targets
@@ -71,6 +73,36 @@ def label_that_reads_a_bar_too_far(monkeypatch):
     monkeypatch.setattr(certificate, "raw_targets", targets)
 
 
+def window_that_reads_a_bar_too_far(monkeypatch):
+    real = ResidentWindows._cut
+
+    def cut(self, scale, last, length):
+        further = (last + 1).clamp(max=len(self._rows[scale]) - 1)
+        return real(self, scale, further if scale == 1 else last, length)
+
+    monkeypatch.setattr(ResidentWindows, "_cut", cut)
+
+
+def coarse_bar_joined_before_its_close(monkeypatch):
+    real = fold_task.ScaledBars
+
+    def bars(*, last_closed, **arrays):
+        early = np.append(last_closed[12][1:], last_closed[12][-1])
+        return real(last_closed=last_closed | {12: early}, **arrays)
+
+    monkeypatch.setattr(fold_task, "ScaledBars", bars)
+
+
+@pytest.fixture
+def run():
+    user, workspace = make_people()
+    version = demo_version(workspace, user)
+    experiment = create_experiment(
+        workspace=workspace, user=user, name="Mutant", versions=[version], spec=quick_spec()
+    )
+    return launch_experiment(experiment, user=user)[0]
+
+
 @pytest.mark.slow
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize(
@@ -84,13 +116,7 @@ def label_that_reads_a_bar_too_far(monkeypatch):
     ],
     ids=["feature", "coarse bar", "scalers", "targets", "labels"],
 )
-def test_a_mutant_ends_the_run_before_anything_is_trained(monkeypatch, plant, said):
-    user, workspace = make_people()
-    version = demo_version(workspace, user)
-    experiment = create_experiment(
-        workspace=workspace, user=user, name="Mutant", versions=[version], spec=quick_spec()
-    )
-    run = launch_experiment(experiment, user=user)[0]
+def test_a_mutant_ends_the_run_before_anything_is_trained(monkeypatch, run, plant, said):
     plant(monkeypatch)
     job = run_training(run)
     assert (job.status, job.code) == (JobStatus.FAILED, "causality"), job.message
@@ -98,3 +124,25 @@ def test_a_mutant_ends_the_run_before_anything_is_trained(monkeypatch, plant, sa
     run.refresh_from_db()
     assert not run.causality["passed"]
     assert not run.folds.exists() and not run.prediction_sets.exists()
+
+
+@pytest.mark.slow
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize(
+    "plant",
+    [window_that_reads_a_bar_too_far, coarse_bar_joined_before_its_close],
+    ids=["window", "coarse bar"],
+)
+def test_a_mutant_between_features_and_predictions_ends_the_run_with_no_result(
+    monkeypatch, run, plant
+):
+    plant(monkeypatch)
+    job = run_training(run)
+    assert (job.status, job.code) == (JobStatus.FAILED, "causality"), job.message
+    assert "changed the predictions of fold 1" in job.message and "action" in job.message
+    run.refresh_from_db()
+    entry = run.causality["folds"][0]
+    parts = [entry[name] for name in ("selection", "scalers", "targets", "predictions")]
+    assert parts == ["passed", "passed", "passed", "failed"]
+    assert state_of(run.causality) == "failed"
+    assert not run.folds.exists() and not run.prediction_sets.exists() and not run.metrics
