@@ -236,7 +236,7 @@ def _columns(user: User, kind: str, wanted: Sequence[int]) -> list[Column]:
 def _with_data(runs: QuerySet[TrainingRun]) -> QuerySet[TrainingRun]:
     versions = DatasetVersion.objects.select_related("dataset__instrument")
     versions = versions.defer("report", "difference")
-    sets = PredictionSet.objects.filter(rung=PredictionSet.MODEL, is_holdout=False)
+    sets = PredictionSet.objects.headline().filter(rung=PredictionSet.MODEL, is_holdout=False)
     return runs.select_related("experiment", "job").prefetch_related(
         Prefetch("experiment__versions", versions),
         Prefetch("prediction_sets", sets),

@@ -99,7 +99,7 @@ def _store(variant: StudyVariant) -> None:
 
 
 def _predictions(run: TrainingRun) -> Table:
-    stored = run.prediction_sets.select_related("file").get(
+    stored = run.prediction_sets.headline().select_related("file").get(
         rung=PredictionSet.MODEL, is_holdout=False
     )
     try:

@@ -95,7 +95,12 @@ class RunSerializer(serializers.ModelSerializer[TrainingRun]):
     def get_predictions(self, run: TrainingRun) -> int | None:
         sets = run.prediction_sets.all()
         return next(
-            (row.pk for row in sets if row.rung == PredictionSet.MODEL and not row.is_holdout), None
+            (
+                row.pk
+                for row in sets
+                if row.rung == PredictionSet.MODEL and not row.is_holdout and row.path <= 1
+            ),
+            None,
         )
 
     def get_backtest(self, run: TrainingRun) -> int | None:
@@ -103,7 +108,7 @@ class RunSerializer(serializers.ModelSerializer[TrainingRun]):
 
 
 LISTED = TrainingRun.objects.select_related("job").prefetch_related(
-    Prefetch("prediction_sets", PredictionSet.objects.only("run", "rung", "is_holdout")),
+    Prefetch("prediction_sets", PredictionSet.objects.only("run", "rung", "path", "is_holdout")),
     "backtests",
 )
 

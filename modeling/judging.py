@@ -14,7 +14,9 @@ from modeling.evaluation.alarm import BlockScore, leak_alarm
 from modeling.evaluation.calibration import uncalibrated_reason
 from modeling.evaluation.heads import HEADS, Priors, Scoring, judge_heads, score_heads
 from modeling.evaluation.intervals import Between, no_pause
+from modeling.evaluation.paths import Path, spread_of, value_of
 from modeling.evaluation.table import PREDICTED, Table
+from modeling.measures import HEAD_MEASURES
 from modeling.specs import ModelSpec
 
 MODEL = "model"
@@ -46,7 +48,7 @@ class Judgement:
 
 
 def judge(
-    tables: Mapping[str, Table],
+    paths: Sequence[Path],
     folds: Sequence[Any],  # Any: Fold rows
     *,
     spec: ModelSpec,
@@ -56,9 +58,11 @@ def judge(
 ) -> Judgement:
     """Score the joined test blocks of all folds, and judge every head against its rungs.
 
+    Of several paths the first, fixed beforehand, is scored and judged; the spread of every score over
+    all of them stands beside, and the alarm looks at each.
     `between` is called with the share of the work done, at least once in a few draws, and may raise.
     """
-    effective = sum(fold.state["effective"]["test"] for fold in folds)
+    tables, effective = paths[0].tables, paths[0].effective
     scoring = _scoring(tables, spec, effective, draws=spec.evaluation.bootstrap_draws)
     names = [name for name in tables if name != MODEL]
     reasons = _failures(names, folds)
@@ -70,8 +74,14 @@ def judge(
         for name, table in rungs.items()
     }
     _add_intervals(scores, verdict)
+    by_path = [{MODEL: metrics, **scores}]
+    for path in paths[1:]:
+        between(1.0)
+        found = fold_metrics(path.tables, spec, path.effective)
+        by_path.append({name: found[name] for name in by_path[0]})
+    _add_spreads(by_path)
     alarm = leak_alarm(
-        _blocks(folds, metrics, scores, effective),
+        _blocks(folds, paths, by_path),
         market="noise" if is_synthetic else "real",
         timeframe_minutes=timeframe_minutes,
         horizon_bars=spec.windows.horizon_bars,
@@ -177,19 +187,31 @@ def _head_of(column: str) -> str:
 
 def _blocks(
     folds: Sequence[Any],  # Any: Fold rows
-    metrics: dict[str, Any],
-    scores: dict[str, Any],
-    effective: float,
+    paths: Sequence[Path],
+    by_path: Sequence[Mapping[str, Any]],  # Any: scores are plain JSON
 ) -> dict[str, BlockScore]:
+    """Every test block, and all of a path pooled, of ours and of each rung."""
     blocks = {}
     for fold in folds:
         for name, score in fold.metrics.items():
             where = f"fold {fold.number}" if name == MODEL else f"{name}, fold {fold.number}"
             blocks[where] = _block(score, fold.state["effective"]["test"])
-    blocks["all folds"] = _block(metrics, effective)
-    for name, score in scores.items():
-        blocks[f"{name}, all folds"] = _block(score, effective)
+    for path, scores in zip(paths, by_path, strict=True):
+        for name, score in scores.items():
+            where = path.title if name == MODEL else f"{name}, {path.title}"
+            blocks[where] = _block(score, path.effective)
     return blocks
+
+
+def _add_spreads(by_path: Sequence[dict[str, Any]]) -> None:
+    """Put the values on all paths beside those on the first, of each rung and score that all have."""
+    first, *others = by_path
+    for name, scores in first.items() if others else ():
+        for head, found in scores.items():
+            for metric in HEAD_MEASURES.keys() & found.keys():
+                if all(metric in other[name].get(head, {}) for other in others):
+                    values = [value_of(one[name], head, metric) for one in by_path]
+                    found[metric]["spread"] = spread_of(values)
 
 
 def _block(score: dict[str, Any], effective: float) -> BlockScore:

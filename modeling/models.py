@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -202,6 +202,12 @@ class BaselineScore(models.Model):
         return self.rung
 
 
+class PredictionSetQuerySet(VisibleQuerySet):
+    def headline(self) -> PredictionSetQuerySet:
+        """Those that results speak of: of several paths the first, whatever the others earn."""
+        return self.filter(path__lte=1)
+
+
 class PredictionSet(WorkspaceRow):
     """Out-of-sample predictions of a run, of one of its learned rungs, or of a registered model, in
     one sealed file."""
@@ -213,6 +219,8 @@ class PredictionSet(WorkspaceRow):
         TrainingRun, null=True, on_delete=models.PROTECT, related_name="prediction_sets"
     )
     rung = models.CharField(max_length=40, default=MODEL)
+    # 1 to 7 under combinatorial cross-validation, where each path predicts every bar once; else 0.
+    path = models.PositiveSmallIntegerField(default=0)
     # Of the opened hold-out; never mixed with the walk-forward predictions.
     is_holdout = models.BooleanField(default=False)
     file = models.ForeignKey(StoredFile, on_delete=models.PROTECT, related_name="+")
@@ -223,10 +231,12 @@ class PredictionSet(WorkspaceRow):
     # Per fold: number and threshold on |action|.
     folds = models.JSONField(default=list)
 
+    objects = PredictionSetQuerySet.as_manager()  # type: ignore[misc]  # narrows the base's manager
+
     class Meta:
         constraints = [
             models.UniqueConstraint(
-                fields=["run", "rung", "is_holdout"], name="one_prediction_set_per_rung"
+                fields=["run", "rung", "path", "is_holdout"], name="one_prediction_set_per_path"
             )
         ]
 

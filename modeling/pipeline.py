@@ -17,7 +17,7 @@ from markets.candles.frame import Candles
 from markets.features.compute import compute_features
 from modeling.baselines.ladder import Ladder
 from modeling.certifying import certify_fold, certify_predicted, certify_table
-from modeling.evaluation.table import joined
+from modeling.evaluation.paths import join_paths
 from modeling.fold_task import fold_task
 from modeling.folds import finish_fold, read_fold
 from modeling.judging import judge
@@ -151,7 +151,7 @@ def _finish(run: TrainingRun, attempt: RunningAttempt, windows: Windows) -> None
     spec, version = run.experiment.model_spec, run.experiment.version
     folds = attempt.write(lambda: list(run.folds.select_related("predictions").order_by("number")))
     parts = [read_fold(verified_path(fold.predictions)) for fold in folds if fold.predictions]
-    tables = {name: joined([part[name] for part in parts]) for name in parts[0]}
+    paths = join_paths(parts, windows.folds, windows.samples)
 
     def between(share: float) -> None:
         attempt.raise_if_stopping()
@@ -160,7 +160,7 @@ def _finish(run: TrainingRun, attempt: RunningAttempt, windows: Windows) -> None
 
     between(0.0)
     judgement = judge(
-        tables,
+        paths,
         folds,
         spec=spec,
         timeframe_minutes=windows.candles.timeframe_minutes,
@@ -169,7 +169,7 @@ def _finish(run: TrainingRun, attempt: RunningAttempt, windows: Windows) -> None
     )
     attempt.raise_if_stopping()
     attempt.progress(STORING_FROM, "Storing the predictions")
-    store_result(run, attempt, folds, tables, judgement)
+    store_result(run, attempt, folds, paths, judgement)
 
 
 def _diverged(error: Diverged, observer: RunObserver) -> JobFailed:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from django.db.models.functions import Now
@@ -13,6 +13,7 @@ from artifacts.models import StoredFile
 from artifacts.store import scratch_folder, store_file
 from jobs.attempts import RunningAttempt
 from jobs.errors import Fenced
+from modeling.evaluation.paths import Path as PredictedPath
 from modeling.evaluation.table import Table, predictions_sha256, write_predictions
 from modeling.folds import FoldResult, write_fold
 from modeling.judging import MODEL, Judgement
@@ -78,26 +79,34 @@ def store_result(
     run: TrainingRun,
     attempt: RunningAttempt,
     folds: list[Fold],
-    tables: dict[str, Table],
+    paths: Sequence[PredictedPath],
     judgement: Judgement,
 ) -> None:
-    """Prediction sets, scores and verdict in one transaction with the end of the job."""
+    """Prediction sets, scores and verdict in one transaction with the end of the job.
+
+    Rungs are kept on the first path, the model on each.
+    """
     instrument = str(run.experiment.version.dataset.instrument)
     notices = [*run.notices, *judgement.notices]
+    sets = [(rung, paths[0]) for rung in judgement.predicting]
+    sets += [(MODEL, path) for path in paths[1:]]
+    ours = paths[0].tables[MODEL]
+    bars = len(ours["open_at"])
+    on_paths = f" on {len(paths)} paths" if len(paths) > 1 else ""
     with scratch_folder() as scratch:
-        paths = {}
-        for rung in judgement.predicting:
-            paths[rung] = scratch / f"{rung}.parquet"
-            write_predictions(paths[rung], tables[rung], instrument)
+        files = []
+        for rung, path in sets:
+            files.append(scratch / f"{rung}-{path.number}.parquet")
+            write_predictions(files[-1], path.tables[rung], instrument)
 
         def store() -> None:
-            for rung, path in paths.items():
-                _store_predictions(run, rung, tables[rung], path, folds)
+            for (rung, path), file in zip(sets, files, strict=True):
+                _store_predictions(run, rung, path, file, folds)
             for rung, score in judgement.rungs.items():
                 BaselineScore.objects.update_or_create(run=run, rung=rung, defaults=score)
             run.notices = notices
-            _store_verdict(run, folds, tables[MODEL], judgement)
-            attempt.succeed(f"{len(tables[MODEL]['open_at'])} bars predicted out of sample.")
+            _store_verdict(run, folds, ours, judgement)
+            attempt.succeed(f"{bars} bars predicted out of sample{on_paths}.")
 
         write_end(attempt, store)
 
@@ -116,14 +125,16 @@ def write_end(attempt: RunningAttempt, store: Callable[[], None]) -> None:
 
 
 def _store_predictions(
-    run: TrainingRun, rung: str, table: Table, path: Path, folds: list[Fold]
+    run: TrainingRun, rung: str, path: PredictedPath, file: Path, folds: list[Fold]
 ) -> None:
+    table = path.tables[rung]
     PredictionSet.objects.update_or_create(
         run=run,
         rung=rung,
+        path=path.number,
         defaults={
             "workspace_id": run.workspace_id,
-            "file": store_in_run(run, path),
+            "file": store_in_run(run, file),
             "sha256": predictions_sha256(table),
             "rows": len(table["open_at"]),
             "first_at": instant(int(table["open_at"][0])),
@@ -131,6 +142,7 @@ def _store_predictions(
             "folds": [
                 {"fold": fold.number, "threshold": fold.state["thresholds"].get(rung)}
                 for fold in folds
+                if fold.number in path.splits
             ],
         },
     )

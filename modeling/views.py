@@ -62,7 +62,8 @@ def run_page(
 ) -> HttpResponse:
     """The page of a run; `extra` is what a refused form brings back."""
     prefetch_related_objects([run], "folds")  # the live box counts the same rows
-    sets, folds = run.prediction_sets.filter(is_holdout=False), list(run.folds.all())
+    sets = run.prediction_sets.headline().filter(is_holdout=False)
+    folds = list(run.folds.all())
     live = run_context(run)
     context = {
         **live,

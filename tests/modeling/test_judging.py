@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from modeling.evaluation.paths import Path
 from modeling.evaluation.table import PREDICTED
 from modeling.judging import LONGEST_REASON, judge
 from modeling.specs import ModelSpec
@@ -37,10 +38,10 @@ def fold(number, *, failed=None, notes=None):
     return SimpleNamespace(number=number, state=state, metrics={})
 
 
-def judged(*folds, **rungs):
+def judged(*folds, paths=(), **rungs):
     tables = {"model": table(1.0, 1), "prior": prior(), **rungs}
     return judge(
-        tables,
+        paths or [Path(0, tables, (1, 2), 100.0)],
         folds or (fold(1), fold(2)),
         spec=SPEC,
         timeframe_minutes=5,
@@ -105,3 +106,55 @@ def test_what_was_simplified_is_said_once_and_not_at_any_length():
     endless = {"logistic": "x" * 900}
     found = judged(fold(1, failed=endless), fold(2), logistic=table(0.8, 2))
     assert len(found.rungs["logistic"]["reason"]) == LONGEST_REASON
+
+
+def test_what_confidence_cuts_leave_and_bands_hold_stands_beside_the_scores(judgement):
+    cuts = judgement.metrics["confidence"]["abstention"]["value"]
+    assert [each["wanted"] for each in cuts["cuts"]] == [1.0, 0.75, 0.5, 0.25, 0.1]
+    assert "interval" in cuts["groups"][0]["rows"][0]["accuracy"]
+    held = judgement.metrics["volatility"]["band_share"]
+    assert [each["fold"] for each in held["folds"]] == [1, 2]
+    assert held["interval"][0] < held["value"] < held["interval"][1]
+
+
+def test_an_uncalibrated_confidence_is_told_with_its_figures(judgement):
+    confidence = judgement.metrics["confidence"]
+    notice = judgement.notices[0]
+    assert not confidence["calibrated"]["value"]
+    assert notice["code"] == "uncalibrated"
+    assert f"{confidence['calibration_error']['value']:.3f}" in notice["message"]
+
+
+def seven_paths(skills):
+    return [
+        Path(
+            number,
+            {"model": table(skill, number), "prior": prior(), "logistic": table(0.8, 90 + number)},
+            (1, 2),
+            100.0,
+        )
+        for number, skill in enumerate(skills, start=1)
+    ]
+
+
+def test_the_first_of_several_paths_is_judged_and_the_spread_stands_beside_every_score():
+    paths = seven_paths([0.2, 1.0, 0.4, 0.6, 0.9, 0.1, 0.3])
+    found, alone = judged(paths=paths), judged(paths=paths[:1])
+    assert found.verdict == alone.verdict
+    auc = found.metrics["action"]["auc"]
+    assert auc["value"] == alone.metrics["action"]["auc"]["value"]
+    spread = auc["spread"]
+    assert spread["values"][0] == auc["value"] and len(spread["values"]) == 7
+    ordered = sorted(spread["values"])
+    assert (spread["min"], spread["median"], spread["max"]) == (ordered[0], ordered[3], ordered[-1])
+    for head, metric in (("regime", "macro_f1"), ("volatility", "r2"), ("risk", "ordinal_brier")):
+        assert len(found.metrics[head][metric]["spread"]["values"]) == 7
+    assert len(found.rungs["logistic"]["metrics"]["action"]["rank_ic"]["spread"]["values"]) == 7
+    assert "spread" not in alone.metrics["action"]["auc"]
+    assert "spread" not in found.metrics["action"]["samples"]
+
+
+def test_the_alarm_looks_at_every_path():
+    reasons = judged(paths=seven_paths([0.0, 0.0, 0.0, 0.0, 3.0, 0.0, 0.0])).alarm["reasons"]
+    named = {reason.split(":")[0] for reason in reasons}
+    assert "path 5" in named and not {"path 1", "path 2"} & named
