@@ -247,7 +247,7 @@ def launched(request: HttpRequest, experiment: Experiment, key: str) -> HttpResp
 
 def visible_experiments(request: HttpRequest) -> QuerySet[Experiment]:
     """The experiments a list may show, with their candles."""
-    versions = DatasetVersion.objects.select_related("dataset__instrument")
+    versions = DatasetVersion.objects.for_list().select_related("dataset__instrument")
     rows: QuerySet[Experiment] = Experiment.objects.visible_to(request.user).for_list()
     return rows.prefetch_related(None).prefetch_related(Prefetch("versions", versions))
 

@@ -46,38 +46,15 @@ LIMITS = {
 LISTS = ("/datasets/", "/experiments/", "/runs/", "/backtests/", "/jobs/", "/datasets/?q=copy+77")
 # Rows for the lists, made in the database of the machine: a list reads rows, never files.
 MANY = """
-from copy import copy
 from accounts.models import User
-from markets.models import Dataset, DatasetVersion
-from modeling.models import Experiment
-from tests import factories
-user = User.objects.get()
-workspace = user.first_workspace()
+from markets.models import DatasetVersion
+from tests import factories, many_rows
+workspace = User.objects.get().first_workspace()
 sealed = DatasetVersion.objects.select_related("dataset").get()
 run = factories.make_run(factories.make_experiment(workspace, sealed))
 backtest = factories.make_backtest(run)
-datasets = Dataset.objects.bulk_create(
-    Dataset(workspace=workspace, instrument=sealed.dataset.instrument, name=f"copy {i}",
-            timeframe_minutes=5) for i in range(ROWS))
-versions = []
-for dataset in datasets:
-    version = copy(sealed)
-    version.pk, version._state.adding, version.dataset, version.report = None, True, dataset, {}
-    versions.append(version)
-DatasetVersion.objects.bulk_create(versions, batch_size=1000)
-for dataset, version in zip(datasets, versions):
-    dataset.latest = version
-Dataset.objects.bulk_update(datasets, ["latest"], batch_size=1000)
-experiments = []
-for i in range(ROWS):
-    experiment = copy(run.experiment)
-    experiment.pk, experiment._state.adding, experiment.name = None, True, f"copy {i}"
-    experiments.append(experiment)
-Experiment.objects.bulk_create(experiments, batch_size=1000)
-link = Experiment.versions.through
-link.objects.bulk_create(
-    (link(experiment=experiment, datasetversion=sealed) for experiment in experiments),
-    batch_size=1000)
+many_rows.add_datasets(sealed, ROWS)
+many_rows.add_experiments(run.experiment, ROWS)
 print(sealed.get_absolute_url(), backtest.pk)
 """
 

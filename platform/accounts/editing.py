@@ -9,11 +9,12 @@ from typing import Any
 from urllib.parse import urlencode
 
 from django.core.exceptions import PermissionDenied
-from django.core.paginator import InvalidPage, Page, Paginator
+from django.core.paginator import InvalidPage, Page
 from django.db.models import QuerySet
 from django.http import Http404, HttpRequest
 
 from accounts.models import Membership, User, Workspace, WorkspaceRow
+from accounts.paging import KeyPaginator
 
 PER_PAGE = 50
 
@@ -97,7 +98,7 @@ def listing(
         raise Http404(f"cannot sort by {sort!r}")
     order = f"{'-' if sort.startswith('-') else ''}{column}" if column else default
     try:
-        page = Paginator(rows.order_by(order, "-pk"), PER_PAGE).page(request.GET.get("page", 1))
+        page = KeyPaginator(rows.order_by(order, "-pk"), PER_PAGE).page(request.GET.get("page", 1))
     except InvalidPage:
         raise Http404("there is no such page") from None
     return Listing(page, sort, request.GET.get("q", "").strip()[:200], filters or {})

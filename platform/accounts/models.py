@@ -62,7 +62,8 @@ class VisibleQuerySet(models.QuerySet[Any]):  # Any: one queryset class serves e
         if not user.pk:
             return self.none()
         only = getattr(user, "token_workspace_id", None)
-        rows = self.filter(workspace__memberships__user_id=user.pk)
+        own = Membership.objects.filter(user_id=user.pk).values("workspace_id")
+        rows = self.filter(workspace_id__in=own)
         return rows.filter(workspace_id=only) if only else rows
 
 

@@ -20,6 +20,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.throttling import AnonRateThrottle, UserRateThrottle
 
+from accounts.paging import KeyPaginator
 from artifacts.store import FileChanged, QuotaExceeded
 from specs.declaration import InvalidSpec
 from specs.strict_json import UnusableJson, parse_json
@@ -172,6 +173,7 @@ def _flat(detail: Any, prefix: str = "") -> dict[str, str]:
 
 
 class ListPagination(PageNumberPagination):
+    django_paginator_class = KeyPaginator
     page_size = 50
     page_size_query_param = "page_size"
     max_page_size = PAGE_SIZE_MAX

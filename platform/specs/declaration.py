@@ -59,12 +59,13 @@ class Spec(BaseModel):
     def _name_the_unknown_key(cls, data: object) -> object:
         if not isinstance(data, Mapping):
             return data
-        unknown = [str(key) for key in data if key not in cls.model_fields]
+        known = cls.model_fields  # pydantic looks for it again at each access
+        unknown = [str(key) for key in data if key not in known]
         if unknown:
             raise InvalidSpec({key[:KEY_MAX]: cls._hint(key) for key in unknown})
         # Python counts True as 1; nobody who writes true for a number means one.
         for key, value in data.items():
-            if isinstance(value, bool) and cls.model_fields[key].annotation is not bool:
+            if isinstance(value, bool) and known[key].annotation is not bool:
                 raise InvalidSpec({key: f"found {str(value).lower()}; expected no truth value"})
         return data
 
