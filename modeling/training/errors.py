@@ -41,3 +41,16 @@ class CheckpointRejected(Exception):
 
 class OtherFormat(CheckpointRejected):
     """A whole checkpoint that another version of this code wrote."""
+
+
+class PeerLost(Exception):
+    """Another of the processes that train together is gone; it knows why, this one does not."""
+
+
+class TooFewDevices(Exception):
+    """More processes than GPUs were asked for."""
+
+    def __init__(self, found: int, wanted: int) -> None:
+        self.found = found
+        self.wanted = wanted
+        super().__init__(f"found {found} GPUs; expected {wanted}")

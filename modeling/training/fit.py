@@ -26,13 +26,14 @@ from modeling.training.losses import (
     ALL_HEADS,
     BALANCED_HEADS,
     LossBalance,
+    Objective,
     ResidentLabels,
-    head_losses,
     start_at_the_constant,
 )
 from modeling.training.machine import Precision, chosen_precision, free_bytes, repeatable
 from modeling.training.observer import EpochMetrics, StepMetrics, TrainingObserver
 from modeling.training.optimizer import FoldOptimizer
+from modeling.training.ranks import ALONE, Ranks
 from modeling.training.resident import ResidentWindows
 from modeling.training.schedule import derived_seed, epoch_order, rate_share
 from modeling.training.scoring import Score, score_slice
@@ -85,6 +86,7 @@ def fit(
     observer: TrainingObserver,
     resume: Checkpoint | None = None,
     network: FiveHeads | None = None,
+    ranks: Ranks = ALONE,
     clock: Callable[[], float] = time.monotonic,
 ) -> FittedFold:
     """Train one fold and return the network of the epoch with the smallest validation ratio.
@@ -92,16 +94,23 @@ def fit(
     On a processor in fp32 equal spec, task, seed (of the provenance) and thread count give equal
     weights, bit for bit, also after any number of stops; call `set_threads` before. With `resume`
     training goes on after the checkpoint's step, with the checkpoint's number of threads. `network`,
-    untrained, takes the place of the spec's.
+    untrained, takes the place of the spec's. Of several `ranks` this process is the leader; the others
+    are in `fit_beside` with the same task.
     Raises ValueError when a sample has no window or no labels; Stopped after the observer asked to
-    stop and a checkpoint was saved; Diverged; OutOfMemory; CheckpointRejected when `resume` is not
-    of this fold, spec, data and seed.
+    stop and a checkpoint was saved; Diverged; OutOfMemory; PeerLost; CheckpointRejected when `resume`
+    is not of this fold, spec, data and seed.
     """
     task.resident.require(task.fit_bars)
     task.resident.require(task.validation_bars)
-    with repeatable(task.resident.device):
+    with repeatable(task.resident.device), ranks.noticing_loss():
         trainer = FoldTrainer(
-            spec, task, provenance=provenance, observer=observer, network=network, clock=clock
+            spec,
+            task,
+            provenance=provenance,
+            observer=observer,
+            network=network,
+            ranks=ranks,
+            clock=clock,
         )
         if resume is not None:
             trainer.restore(resume)
@@ -124,9 +133,10 @@ class FoldTrainer:
         provenance: Provenance,
         observer: TrainingObserver,
         network: FiveHeads | None,
+        ranks: Ranks,
         clock: Callable[[], float],
     ) -> None:
-        self.spec, self.task = spec, task
+        self.spec, self.task, self.ranks = spec, task, ranks
         self.provenance, self.observer, self.clock = provenance, observer, clock
         self.device = task.resident.device
         self.precision = chosen_precision(
@@ -139,6 +149,9 @@ class FoldTrainer:
         self.total_steps = steps_in_all(spec, len(task.fit_bars))
         self.network = self._begun(network or self._new_network())
         self.balance = LossBalance().to(self.device)
+        self.objective = ranks.synchronised(
+            Objective(self.network, self.balance, cost_bps=spec.target.cost_bps)
+        )
         self.optimizer = FoldOptimizer(self.network, self.balance, spec.training)
         self.stop = EarlyStop(patience=spec.training.patience)
         self.best_weights: dict[str, Tensor] = {}
@@ -146,7 +159,7 @@ class FoldTrainer:
         self.step, self.epoch, self.step_in_epoch = 0, 1, 0
         self.bad_in_a_row = 0
         self.epoch_sums = np.zeros(len(ALL_HEADS) + 1)  # losses × samples by head, and samples
-        self.pending: list[_PendingStep] = []
+        self.pending: list[PendingStep] = []
         self.saved_step, self.saved_at = 0, clock()
         self.began_at, self.seconds_before = clock(), 0.0
         self.fetched_at: float | None = None
@@ -154,14 +167,7 @@ class FoldTrainer:
 
     def run(self) -> FittedFold:
         """Train to the end."""
-        self.network.train()
-        while self.epoch <= self.spec.training.epochs and not self.stop.is_over:
-            for bars in self._rest_of_epoch():
-                self._save_and_stop_if_asked()
-                with self._memory_errors():
-                    self._train_on(bars)
-                self._save_if_due()
-            self._end_epoch()
+        self._train()
         self.network.load_state_dict(self.best_weights)
         return FittedFold(
             network=self.network.eval(),
@@ -172,6 +178,16 @@ class FoldTrainer:
             history=tuple(self.history),
             seconds=self._seconds(),
         )
+
+    def _train(self) -> None:
+        self.objective.train()
+        while self.epoch <= self.spec.training.epochs and not self.stop.is_over:
+            for bars in self._rest_of_epoch():
+                factor = self._factor_of_next_step()
+                with self._memory_errors():
+                    self._train_on(bars, factor)
+                self._save_if_due()
+            self._end_epoch()
 
     def checkpoint(self) -> Checkpoint:
         """The whole state after the last step."""
@@ -259,29 +275,42 @@ class FoldTrainer:
         bars = torch.from_numpy(self.task.fit_bars[order]).to(self.device)
         yield from torch.split(bars, self.spec.training.batch)[self.step_in_epoch :]
 
-    def _train_on(self, bars: Tensor) -> None:
+    def _factor_of_next_step(self) -> float:
+        """What the observer multiplies its loss with; Stopped when it asked to stop."""
+        self._save_and_stop_if_asked()
+        with self._memory_errors():
+            return self.ranks.tell(self.observer.before_step(self.step + 1))
+
+    def _train_on(self, bars: Tensor, factor: float) -> None:
         step = self.step + 1
-        factor = self.observer.before_step(step)
         share = rate_share(step, total_steps=self.total_steps, warmup=self.spec.training.warmup)
         rate = self.spec.training.learning_rate * share
-        batch = self.task.resident.batch(bars)
-        with torch.autocast(
-            self.device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16"
-        ):
-            logits = self.network(batch)
-        cost = self.spec.target.cost_bps
-        losses = head_losses(logits, self.labels.batch(bars), cost_bps=cost)
-        loss = self.balance(losses) * factor
-        balance = self.balance.v.detach().clone()
-        norm, left_out = self.optimizer.step(loss, learning_rate=rate)
+        own = self.ranks.share(bars)
+        if self.ranks.count > 1:
+            self._draw_anew(step)
+        batch = self.task.resident.batch(own.bars)
+        losses, balanced = self.objective(
+            batch, self.labels.batch(own.bars), precision=self.precision
+        )
+        loss = balanced * factor
         dropped = self.network.mean_dropout(batch)
-        numbers = torch.stack(
-            [*(losses[head].detach() for head in ALL_HEADS), loss.detach(), norm, left_out, dropped]
+        told = torch.cat((losses.detach(), loss.detach()[None], dropped[None]))
+        told = self.ranks.mean(told, own.part)
+        balance = self.balance.v.detach().clone()
+        norm, left_out = self.optimizer.step(
+            self.ranks.weighted(loss, own.part), learning_rate=rate, whole_loss=told[-2]
         )
         self.step, self.step_in_epoch = step, self.step_in_epoch + 1
-        self.pending.append(
-            _PendingStep(step, self.epoch, len(bars), rate, torch.cat((numbers, balance)))
-        )
+        numbers = torch.cat((told, norm[None], left_out[None], balance))
+        self._note(PendingStep(step, self.epoch, len(bars), rate, numbers))
+
+    def _draw_anew(self, step: int) -> None:
+        """Each process draws its own dropout, from the step on: no generator has to be kept."""
+        seed, fold = self.provenance.seed, self.task.number
+        torch.manual_seed(derived_seed("dropout", seed, fold, step, self.ranks.rank))
+
+    def _note(self, made: PendingStep) -> None:
+        self.pending.append(made)
         if self.device.type == "cpu" or len(self.pending) >= STEPS_PER_FETCH:
             self._fetch()
 
@@ -298,9 +327,9 @@ class FoldTrainer:
         for each, row in zip(pending, rows, strict=True):
             self._tell(each, row, speed)
 
-    def _tell(self, made: _PendingStep, row: list[float], speed: float | None) -> None:
+    def _tell(self, made: PendingStep, row: list[float], speed: float | None) -> None:
         heads = len(ALL_HEADS)
-        losses, (loss, norm, left_out, dropped) = row[:heads], row[heads : heads + 4]
+        losses, (loss, dropped, norm, left_out) = row[:heads], row[heads : heads + 4]
         if left_out:
             self.bad_in_a_row += 1
             self.observer.on_non_finite(made.step)
@@ -328,6 +357,7 @@ class FoldTrainer:
     def _end_epoch(self) -> None:
         self._fetch()
         score = self._validation_score()
+        self.ranks.tell(score.ratio)
         is_best = self.stop.record(self.epoch, score.ratio)
         if is_best:
             self.best_weights = {k: v.clone() for k, v in self.network.state_dict().items()}
@@ -376,6 +406,7 @@ class FoldTrainer:
     def _save_and_stop_if_asked(self) -> None:
         if self.observer.should_stop():
             self._save()
+            self.ranks.tell_stop()
             raise Stopped(self.step)
 
     @contextmanager
@@ -401,9 +432,9 @@ class FoldTrainer:
 
 
 @dataclass(frozen=True)
-class _PendingStep:
-    """A step whose numbers may still lie on the device: losses by head, loss, gradient norm, left
-    out, mean dropout rate, and v by head.
+class PendingStep:
+    """A step whose numbers may still lie on the device: losses by head, loss, mean dropout rate,
+    gradient norm, left out, and v by head.
     """
 
     step: int

@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from modeling.network.heads import FiveHeads
+from modeling.network.windows import WindowBatch
+from modeling.training.machine import Precision
 from modeling.windows.targets import Labels, TargetScale
 
 BALANCED_HEADS = ("action", "market_regime", "volatility", "risk")
@@ -109,6 +111,26 @@ class LossBalance(nn.Module):
     def restrain(self) -> None:
         """Set each v back to [−3, 3]."""
         self.v.clamp_(-LARGEST_BALANCE, LARGEST_BALANCE)
+
+
+class Objective(nn.Module):
+    """Network and balance as one module: windows and labels in, losses out."""
+
+    def __init__(self, network: FiveHeads, balance: LossBalance, *, cost_bps: float) -> None:
+        super().__init__()
+        self.network = network
+        self.balance = balance
+        self.cost_bps = cost_bps
+
+    def forward(
+        self, windows: WindowBatch, labels: LabelBatch, *, precision: Precision
+    ) -> tuple[Tensor, Tensor]:
+        """Mean losses of the batch by head [5], in the order of ALL_HEADS, and the one loss []."""
+        device = windows.base.device.type
+        with torch.autocast(device, dtype=torch.bfloat16, enabled=precision == "bf16"):
+            logits = self.network(windows)
+        losses = head_losses(logits, labels, cost_bps=self.cost_bps)
+        return torch.stack([losses[head] for head in ALL_HEADS]), self.balance(losses)
 
 
 @torch.no_grad()

@@ -44,16 +44,22 @@ class FoldOptimizer:
             groups, lr=spec.learning_rate, betas=BETAS, eps=EPSILON, fused=True
         )
 
-    def step(self, loss: Tensor, *, learning_rate: float) -> tuple[Tensor, Tensor]:
+    def step(
+        self, loss: Tensor, *, learning_rate: float, whole_loss: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """One step down the gradient of `loss`; returns the gradient norm before clipping, and 1
         where the step was left out because that was not finite, else 0. Does not wait for a GPU.
+
+        Where several processes step together, `whole_loss` is that of the global batch: all of them
+        leave out the same steps.
         """
         for group in self._adam.param_groups:
             group["lr"] = learning_rate
         self._adam.zero_grad()
         torch.autograd.backward(loss)
         norm = nn.utils.clip_grad_norm_(self._network_parameters, self._grad_clip)
-        left_out = (~torch.isfinite(norm + loss.detach())).to(torch.float32)
+        judged = loss.detach() if whole_loss is None else whole_loss
+        left_out = (~torch.isfinite(norm + judged)).to(torch.float32)
         # the fused kernel skips the update itself, as it does for a gradient scaler
         self._adam.found_inf = left_out  # type: ignore[attr-defined]
         self._adam.step()

@@ -1,0 +1,74 @@
+"""Training beside a leader: the steps, without scores, checkpoints or anything to tell."""
+
+from __future__ import annotations
+
+import time
+
+from modeling.specs import ModelSpec
+from modeling.training.checkpoint import Checkpoint, Provenance
+from modeling.training.errors import Stopped
+from modeling.training.fit import FoldTask, FoldTrainer, PendingStep
+from modeling.training.machine import repeatable
+from modeling.training.observer import Unobserved
+from modeling.training.ranks import SeveralRanks
+
+
+def fit_beside(
+    spec: ModelSpec,
+    task: FoldTask,
+    *,
+    provenance: Provenance,
+    ranks: SeveralRanks,
+    resume: Checkpoint | None = None,
+) -> None:
+    """Take part in the steps of the leader's `fit`, with the same task and checkpoint, to its end.
+
+    Raises Stopped when the leader stopped; OutOfMemory; PeerLost when another process is gone.
+    """
+    with repeatable(task.resident.device), ranks.noticing_loss():
+        follower = _Follower(spec, task, provenance=provenance, ranks=ranks)
+        if resume is not None:
+            follower.restore(resume)
+        follower.follow()
+
+
+class _Follower(FoldTrainer):
+    """Makes the steps that the leader makes, each on its own share of the batch."""
+
+    ranks: SeveralRanks
+
+    def __init__(
+        self, spec: ModelSpec, task: FoldTask, *, provenance: Provenance, ranks: SeveralRanks
+    ) -> None:
+        super().__init__(
+            spec,
+            task,
+            provenance=provenance,
+            observer=Unobserved(),
+            network=None,
+            ranks=ranks,
+            clock=time.monotonic,
+        )
+
+    def follow(self) -> None:
+        """Train to the end."""
+        self._train()
+
+    def _factor_of_next_step(self) -> float:
+        return self._told()
+
+    def _end_epoch(self) -> None:
+        self.stop.record(self.epoch, self._told())
+        self.epoch, self.step_in_epoch = self.epoch + 1, 0
+
+    def _told(self) -> float:
+        number = self.ranks.told()
+        if number is None:
+            raise Stopped(self.step)
+        return number
+
+    def _note(self, made: PendingStep) -> None:
+        """The leader tells the same numbers."""
+
+    def _save_if_due(self) -> None:
+        """The leader keeps the checkpoints."""
