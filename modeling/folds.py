@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from modeling.baselines.ladder import LADDER, Ladder, LadderCase, budget_of, climb
 from modeling.baselines.rungs import trade_pays
+from modeling.evaluation.bands import fit_band
 from modeling.evaluation.calibration import auto_threshold, fit_calibrator
 from modeling.evaluation.table import PREDICTED, Column, Table
 from modeling.judging import MODEL, fold_metrics
@@ -96,6 +97,9 @@ def finish_fold(
         state={
             **fold.learned.to_json(),
             "calibrator": calibrator.to_json(),
+            "volatility_band": fit_band(
+                seen.volatility, np.exp(fold.labels.log_volatility[calibration])
+            ).to_json(),
             "half_lives": fitted.network.half_lives(),
             "window_volatility": window_volatility(
                 spec, windows, windows.bars(fold.fold.fit)

@@ -6,6 +6,7 @@ Only the trainer process imports this module; it loads torch.
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import numpy as np
 from django.conf import settings
@@ -20,6 +21,7 @@ from modeling.evaluation.alarm import leak_alarm
 from modeling.evaluation.heads import score_heads
 from modeling.evaluation.table import write_predictions
 from modeling.folds import window_volatility
+from modeling.judging import add_certainty
 from modeling.models import Fold, HoldoutOpening, TrainingRun, Trial
 from modeling.sealed import closed_within, nanoseconds, sealed_candles
 from modeling.storing import write_end
@@ -53,7 +55,9 @@ def score_holdout(opening: HoldoutOpening, attempt: RunningAttempt) -> None:
     predicted = fold.predict(windows.bars(sealed), attempt)
     attempt.progress(0.7, "Scoring the hold-out")
     effective = _effective(windows, sealed, opening)
-    metrics = score_heads(predicted, fold.scoring(effective))
+    scoring = fold.scoring(effective)
+    metrics: dict[str, Any] = {**score_heads(predicted, scoring)}
+    add_certainty(metrics, predicted, [last], scoring)
     alarm = leak_alarm(
         {"hold-out": block_of(metrics, effective)},
         market="noise" if version.is_synthetic else "real",

@@ -10,7 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modeling.baselines.rungs import PRIOR
+from modeling.evaluation.abstention import abstention
 from modeling.evaluation.alarm import BlockScore, leak_alarm
+from modeling.evaluation.bands import Band, band_share
 from modeling.evaluation.calibration import uncalibrated_reason
 from modeling.evaluation.heads import HEADS, Priors, Scoring, judge_heads, score_heads
 from modeling.evaluation.intervals import Between, no_pause
@@ -30,6 +32,7 @@ HEAD_COLUMN = {
 }
 LONGEST_REASON = 500
 SAMPLES_PER_PARAMETER = 1 / 100
+HEADS_SHARE = 0.85  # of the work of judging
 
 
 @dataclass(frozen=True)
@@ -67,7 +70,16 @@ def judge(
     names = [name for name in tables if name != MODEL]
     reasons = _failures(names, folds)
     rungs = {name: _own_heads(tables[name]) for name in names if name not in reasons}
-    metrics, verdict = judge_heads(tables[MODEL], rungs, scoring, between=between)
+    metrics, verdict = judge_heads(
+        tables[MODEL], rungs, scoring, between=lambda share: between(HEADS_SHARE * share)
+    )
+    add_certainty(
+        metrics,
+        tables[MODEL],
+        folds,
+        scoring,
+        between=lambda share: between(HEADS_SHARE + (1 - HEADS_SHARE) * share),
+    )
     plain = _scoring(tables, spec, effective, draws=0)
     scores = {
         name: score_heads(table, plain, side=_side_of(name, tables))
@@ -102,6 +114,29 @@ def judge(
             name for name in (MODEL, *rungs) if np.isfinite(tables[name]["action"]).any()
         ),
     )
+
+
+def add_certainty(
+    metrics: dict[str, Any],
+    table: Table,
+    folds: Sequence[Any],  # Any: Fold rows
+    scoring: Scoring,
+    *,
+    between: Between = no_pause,
+) -> None:
+    """Put what the confidence cuts leave, and how often the volatility bands held, beside the scores.
+
+    `between` is called with the share of the draws done and may raise.
+    """
+    bands = {
+        fold.number: Band.from_json(fold.state["volatility_band"])
+        for fold in folds
+        if "volatility_band" in fold.state  # folds finished by an earlier release have none
+    }
+    cuts = abstention(table, scoring, between=lambda share: between(share / 2))
+    held = band_share(table, bands, scoring, between=lambda share: between((1 + share) / 2))
+    metrics["confidence"]["abstention"] = {"value": cuts}
+    metrics["volatility"]["band_share"] = held
 
 
 def _add_intervals(scores: dict[str, Any], verdict: dict[str, Any]) -> None:

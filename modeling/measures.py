@@ -62,6 +62,12 @@ HEAD_MEASURES: dict[str, HeadMeasure] = {
     ),
     "r2": HeadMeasure("R²", "score", "Share of the variance of log volatility that is explained."),
     "qlike": HeadMeasure("QLIKE", "score", "Loss of the variance forecast; smaller is better."),
+    "band_share": HeadMeasure(
+        "Inside the 80 % band",
+        "percent",
+        "Share of bars whose realised volatility lay in the band around its forecast that the errors "
+        "in the calibration slice gave; 80 % is right.",
+    ),
     "ordinal_brier": HeadMeasure(
         "Ordinal Brier", "score", "Brier score over the two cuts between the three risk classes."
     ),

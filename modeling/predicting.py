@@ -21,7 +21,7 @@ from markets.features.registry import CODE_VERSION
 from modeling.evaluation.alarm import leak_alarm
 from modeling.evaluation.heads import MIN_SAMPLES, score_heads
 from modeling.evaluation.table import Table, write_predictions
-from modeling.judging import MODEL
+from modeling.judging import MODEL, add_certainty
 from modeling.models import ModelPrediction
 from modeling.sealed import closed_within, instant, nanoseconds, sealed_candles
 from modeling.storing import write_end
@@ -203,7 +203,9 @@ def _scored(
     opens = np.asarray(table["open_at"], dtype=np.int64)[is_labelled]
     bars = np.searchsorted(fold.windows.candles.time, opens).astype(np.int64)
     effective = effective_of(bars, spec.windows.horizon_bars)
-    metrics: dict[str, Any] = {**score_heads(table, fold.scoring(effective))}
+    scoring = fold.scoring(effective)
+    metrics: dict[str, Any] = {**score_heads(table, scoring)}
+    add_certainty(metrics, table, [fold.stored], scoring)
     alarm = leak_alarm(
         {f"predictions on {row.version}": block_of(metrics, effective)},
         market="noise" if row.version.is_synthetic else "real",

@@ -456,8 +456,15 @@ def _sentence(word: str, head: str, rung: str, difference: Interval | None) -> s
 
 
 def _plan(table: Columns, rows: Ints, case: HeadCase, scoring: Scoring) -> Resampling:
-    """Draws over distinct times in order; rows of several instruments at one time share a draw."""
-    loss, steps, positions = case.loss, len(rows), None
+    return resampling(table, rows, case.loss, scoring)
+
+
+def resampling(table: Columns, rows: Ints, loss: Floats, scoring: Scoring) -> Resampling:
+    """Draws over the distinct times of `rows` [n] of a table, in order; rows of one time share a draw.
+
+    The block length follows `loss` [n], as `mean_block_length` says.
+    """
+    steps, positions = len(rows), None
     if "open_at" in table:
         times, places = np.unique(np.asarray(table["open_at"])[rows], return_inverse=True)
         if len(times) < steps or np.any(np.diff(places) < 0):

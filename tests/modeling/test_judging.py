@@ -19,6 +19,7 @@ def table(skill, seed, *heads):
     """Predictions of the given heads, or of all."""
     found = prediction_table(rows=ROWS, skill=skill, noise_seed=seed)
     found["confidence_raw"] = found["confidence"]
+    found["fold"] = np.where(np.arange(ROWS) < ROWS // 2, 1, 2)
     for name in PREDICTED:
         if heads and not name.startswith(heads):
             found[name] = np.full(ROWS, np.nan)
@@ -35,6 +36,7 @@ def prior():
 
 def fold(number, *, failed=None, notes=None):
     state = {"effective": {"test": 50.0}, "failed": failed or {}, "notes": notes or {}}
+    state["volatility_band"] = {"low": -0.4, "high": 0.4, "samples": 300}
     return SimpleNamespace(number=number, state=state, metrics={})
 
 
