@@ -29,6 +29,7 @@ from backtests.robustness.sharpe import (
 from backtests.robustness.verdict import Verdict
 from backtests.specs import SpanSpec
 from markets.candles.report import utc_text
+from modeling.certainty import certainty_of
 
 FEW_TRADES = 100
 BOTH_TOUCHED = {
@@ -64,6 +65,7 @@ def build_report(row: Backtest, judged: Judged) -> dict[str, Any]:
     Equal runs give equal numbers.
     """
     numbers, reasons = _numbers(judged)
+    numbers["certainty"] = certainty_of(_head_metrics(row))
     return {
         "numbers": numbers,
         "reasons": reasons,
@@ -72,6 +74,12 @@ def build_report(row: Backtest, judged: Judged) -> dict[str, Any]:
         "badges": _badges(row, judged, numbers),
         "assumptions": _assumptions(row, judged),
     }
+
+
+def _head_metrics(row: Backtest) -> dict[str, Any]:
+    """Scores of the heads on the bars that are traded."""
+    metrics: dict[str, Any] = row.run.opening.metrics if row.is_holdout else row.run.metrics
+    return metrics
 
 
 def _numbers(judged: Judged) -> tuple[dict[str, Any], dict[str, str]]:

@@ -19,6 +19,7 @@ from jobs.statuses import JobStatus
 from jobs.views import STOP_POLLING, live_context, with_job
 from markets.chart_answers import chart_answer
 from markets.reading import CandleRange, InvalidRange
+from modeling.certainty import certainty_table
 
 SORTS = {
     "name": "name",
@@ -131,6 +132,7 @@ def report_context(row: Backtest, request: HttpRequest) -> dict[str, Any]:
         "month_rows": report_page.month_rows(report),
         "rung_heads": report_page.rung_heads(),
         "rung_rows": report_page.rung_rows(report),
+        "certainty": certainty_table(report["numbers"].get("certainty", {})),
         "trades": trades_page(row, request),
         "trade_sort": trade_sort(request),
     }

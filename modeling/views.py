@@ -18,6 +18,7 @@ from jobs.views import STOP_POLLING, live_context, log_lines, refused_for_now, w
 from markets.chart_answers import chart_answer
 from markets.models import DatasetVersion
 from markets.reading import CandleRange, InvalidRange
+from modeling.certainty import certainty_of, certainty_table
 from modeling.charting import CURVES, curve_figure, newest_point, prediction_figure
 from modeling.measures import (
     best_cells,
@@ -73,6 +74,7 @@ def run_page(
         "ladder_heads": ladder_heads(),
         "ladder": ladder(run),
         "scores": score_table(run.metrics),
+        "certainty": certainty_table(certainty_of(run.metrics)),
         "verdicts": head_verdicts(run.verdict),
         "backtests": run.backtests.select_related("job"),
         "predictions": next((row for row in sets if row.rung == PredictionSet.MODEL), None),
