@@ -194,7 +194,10 @@ def _refuse_unusable(planned: list[Planned]) -> None:
     if base.spec is None:
         raise InvalidSpec({"experiment": base.reason})
     if all(variant.spec is None for variant in variants):
-        reasons = "; ".join(f"{row.label}: {row.reason}" for row in variants)
+        by_reason: dict[str, list[str]] = {}
+        for row in variants:
+            by_reason.setdefault(row.reason, []).append(row.label)
+        reasons = "; ".join(f"{', '.join(labels)}: {why}" for why, labels in by_reason.items())
         raise InvalidSpec({"variants": f"none of them can be trained. {reasons}"})
 
 

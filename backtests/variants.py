@@ -13,6 +13,9 @@ BASE = "base"
 BASE_LABEL = "Base"
 UNPATCHED, PATCH_BARS = 1, 10
 SAME_AS_BASE = "The base is like this already."
+NO_NETWORK = (
+    "The base has no network, so there is no component to change. Choose one with a network."
+)
 
 Change = dict[str, dict[str, Any]]  # Any: values of spec fields; part → field → value
 
@@ -79,6 +82,8 @@ def derived_variants(base: ExperimentSpec) -> list[Derived]:
 def _derived(variant: Variant, base: ExperimentSpec) -> Derived:
     change = variant.change(base)
     words = _in_words(change, base)
+    if base.network.is_linear:
+        return Derived(variant.key, variant.label, None, words, NO_NETWORK)
     try:
         spec = _changed(base, change)
     except InvalidSpec as error:

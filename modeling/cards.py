@@ -15,7 +15,7 @@ HOW_TO_LOAD = (
     "Compute features.names with markets.features.compute.compute_features on each of features.scales, "
     "with the feature code version named here.",
     "Scale each feature of each scale: clip((x - centre) / width, -6, 6); the time features stay as they are.",
-    "Build the network with modeling.network.transformer.build_network from spec.network, the number of "
+    "Build the network with modeling.network.choice.network_of from spec.network, the number of "
     "features, spec.windows.context_bars and features.scales, then "
     f"network.load_state_dict(safetensors.torch.load_file('{WEIGHTS}')).",
     "The log volatility of a window enters as (v - window_volatility.mean) / window_volatility.spread.",

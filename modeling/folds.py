@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from modeling.baselines.ladder import LADDER, Ladder, LadderCase, budget_of, climb
+from modeling.baselines.ladder import Ladder, LadderCase, budget_of, climb, ladder_of
 from modeling.baselines.rungs import trade_pays
 from modeling.evaluation.bands import fit_band
 from modeling.evaluation.calibration import auto_threshold, fit_calibrator
@@ -85,7 +85,8 @@ def finish_fold(
     )
     empty: Table = {}
     columns = {
-        name: ladder.rungs[name].columns if name in ladder.rungs else empty for name in LADDER
+        name: ladder.rungs[name].columns if name in ladder.rungs else empty
+        for name in ladder_of(spec)
     }
     tables = {MODEL: ours} | {
         name: known | _filled(found, len(predicted)) for name, found in columns.items()

@@ -16,6 +16,8 @@ from jobs.statuses import EventKind, ExitKind
 from markets.candles.frame import Candles
 from markets.features.compute import compute_features
 from modeling.baselines.ladder import Ladder
+from modeling.baselines.linear import fit_linear
+from modeling.baselines.rungs import RungFailed
 from modeling.certifying import certify_fold, certify_predicted, certify_table
 from modeling.evaluation.paths import join_paths
 from modeling.fold_task import fold_task
@@ -111,7 +113,12 @@ def _train_fold(
     observer = RunObserver(run, attempt, folder, stage, SHARE_OF_TRAINING)
     observer.last_saved = resume.step if resume is not None else None
     try:
-        fitted = fit(spec, task, provenance=provenance, observer=observer, resume=resume)
+        if spec.network.is_linear:
+            fitted = fit_linear(task, windows.bars(cut.fit), cost_bps=spec.target.cost_bps)
+        else:
+            fitted = fit(spec, task, provenance=provenance, observer=observer, resume=resume)
+    except RungFailed as error:
+        raise JobFailed("not_fitted", f"{stage.title}: {error}. Choose more history.") from error
     except Stopped as error:
         raise StopRequested(f"stopped at step {error.step}") from error
     except Diverged as error:

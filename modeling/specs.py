@@ -193,8 +193,15 @@ class TargetSpec(Spec):
 
 
 class NetworkSpec(Spec):
-    """Shape and components of the transformer."""
+    """Shape and components of the transformer, or that there is none."""
 
+    kind: Literal["transformer", "linear"] = declared(
+        "transformer",
+        label="Network",
+        help="Linear: no network. Logistic regression and ridge on the newest bar predict; shape "
+        "and components are not read.",
+        choices={"transformer": "Transformer", "linear": "None (linear)"},
+    )
     d_model: int = declared(512, label="Width", help="Length of a token vector.", ge=8, le=1024)
     heads: int = declared(
         16, label="Attention heads", help="They must divide the width.", ge=1, le=32
@@ -226,6 +233,11 @@ class NetworkSpec(Spec):
     dropout: float = declared(
         0.1, label="Dropout", help="Base rate; 0 switches it off.", ge=0, le=0.5, advanced=True
     )
+
+    @property
+    def is_linear(self) -> bool:
+        """Whether there is no network."""
+        return self.kind == "linear"
 
     @model_validator(mode="after")
     def _heads_divide_the_width(self) -> Self:

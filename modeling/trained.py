@@ -27,7 +27,8 @@ from modeling.evaluation.table import Table, predictions_sha256
 from modeling.folds import known_columns, read_fold
 from modeling.judging import MODEL, PRIOR
 from modeling.models import Fold, PredictionSet, TrainingRun
-from modeling.network.transformer import EnhancedCryptoTransformer, build_network
+from modeling.network.choice import network_of
+from modeling.network.heads import FiveHeads
 from modeling.sealed import instant
 from modeling.storing import store_in_run
 from modeling.training.machine import chosen_precision
@@ -69,9 +70,9 @@ class TrainedFold:
         )
         return known | working.predict(self.windows, self.scaled, bars, attempt.raise_if_stopping)
 
-    def _network(self) -> EnhancedCryptoTransformer:
+    def _network(self) -> FiveHeads:
         spec = self.run.experiment.model_spec
-        network = build_network(
+        network = network_of(
             spec.network,
             features=self.scaled[1].shape[1],
             context_bars=spec.windows.context_bars,

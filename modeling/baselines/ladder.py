@@ -108,8 +108,8 @@ def climb(
     or still works after `budget_s` seconds; a linear fit in progress is not interrupted.
     """
     ladder, began = Ladder(), clock()
-    for name, rung in LADDER.items():
-        started = clock()
+    for name in ladder_of(case.spec):
+        rung, started = LADDER[name], clock()
 
         def within(name: str = name) -> None:
             between(name)
@@ -126,6 +126,12 @@ def climb(
             ladder.failed[name] = str(error)
         ladder.seconds[name] = clock() - started
     return ladder
+
+
+def ladder_of(spec: ModelSpec) -> tuple[str, ...]:
+    """The rungs beside a spec's model in their order; without a network that model is the logistic one."""
+    own = LOGISTIC if spec.network.is_linear else ""
+    return tuple(name for name in LADDER if name != own)
 
 
 def budget_of(network_s: float, folds: int) -> float:

@@ -33,11 +33,27 @@ class NetworkSize(TypedDict):
 def network_size(
     spec: NetworkSpec, *, features: int, context_bars: int, scales: tuple[int, ...]
 ) -> NetworkSize:
-    """Count the parameters of the network that `build_network` makes from the same arguments.
+    """Count the parameters of the network that `network_of` makes from the same arguments.
 
     `features` is the number of columns F, `context_bars` the bars T of a window, `scales` the
     multiples of the base bar. `weight_mib` is 4 bytes per parameter over 2^20.
     """
+    modules = (
+        _linear(features) if spec.is_linear else _transformer(spec, features, context_bars, scales)
+    )
+    parameters = sum(modules.values())
+    weight_mib = parameters * BYTES_PER_PARAMETER / MIB
+    tokens = 1 if spec.is_linear else token_count(context_bars, spec.patch_bars)
+    return NetworkSize(parameters=parameters, weight_mib=weight_mib, tokens=tokens, modules=modules)
+
+
+def _linear(features: int) -> dict[str, int]:
+    return {"heads": sum(HEAD_OUTPUTS.values()) * (features + 1)}
+
+
+def _transformer(
+    spec: NetworkSpec, features: int, context_bars: int, scales: tuple[int, ...]
+) -> dict[str, int]:
     width, inner = spec.d_model, spec.d_ff
     tokens = token_count(context_bars, spec.patch_bars)
     slopes = spec.heads if spec.temporal_bias else 0
@@ -46,7 +62,7 @@ def network_size(
     views = len(scales) * (KERNEL_BARS * features * width + 3 * width)
     fusion = 5 * (width**2 + width) + 6 * width + slopes + feed_forward
     half = width // 2
-    modules = {
+    return {
         "input": spec.patch_bars * features * width + width,
         "embedding": tokens * width
         + SLOTS_PER_DAY * SLOT_WIDTH
@@ -57,9 +73,6 @@ def network_size(
         "norm": 2 * width,
         "heads": sum(width * half + half + half * out + out for out in HEAD_OUTPUTS.values()),
     }
-    parameters = sum(modules.values())
-    weight_mib = parameters * BYTES_PER_PARAMETER / MIB
-    return NetworkSize(parameters=parameters, weight_mib=weight_mib, tokens=tokens, modules=modules)
 
 
 def token_count(context_bars: int, patch_bars: int) -> int:

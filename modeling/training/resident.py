@@ -94,6 +94,11 @@ class ResidentWindows:
                 raise ValueError(f"a window begins before the first bar of scale {k}")
 
     def batch(self, bars: Tensor) -> WindowBatch:
+    def last_rows(self, bars: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Scaled features [n,F] of base bars, base scale."""
+        at = torch.from_numpy(bars).to(self.device)
+        return np.asarray(self._rows[1][at].cpu().numpy())
+
         """The windows that end at base bars [B], int64 on the device of the arrays."""
         coarse = {
             k: self._cut(k, last[bars].long(), coarse_bars(self.context_bars, k))

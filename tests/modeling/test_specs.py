@@ -29,5 +29,6 @@ def test_presets_see_the_features_that_the_design_names():
         "tiny": 15,
         "small": 40,
         "reference": 40,
+        "linear": 40,
     }
     assert PRESETS["tiny"].features.most_kept is None

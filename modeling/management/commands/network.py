@@ -58,4 +58,6 @@ class Command(ReportingCommand):
 
 def shapes(spec: NetworkSpec, features: int, context: int, tokens: int) -> dict[str, list[Any]]:
     """Shapes on the way through the network; B is the batch."""
+    if spec.is_linear:
+        return {"input": ["B", features], "tokens": ["B", tokens, features]}
     return {"input": ["B", context, features], "tokens": ["B", tokens, spec.d_model]}

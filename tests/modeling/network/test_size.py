@@ -67,7 +67,7 @@ def test_presets_are_the_networks_of_those_sizes() -> None:
         name: parameters(spec.network, spec.features.count, spec.windows.context_bars)
         for name, spec in PRESETS.items()
     }
-    assert found == {"tiny": 50_662, "small": 245_878, "reference": 29_808_026}
+    assert found == {"tiny": 50_662, "small": 245_878, "reference": 29_808_026, "linear": 410}
 
 
 def test_modules_of_the_reference_network_have_the_published_sizes() -> None:
