@@ -95,7 +95,8 @@ class ExperimentSerializer(serializers.ModelSerializer[Experiment]):
 
 
 LISTED = Experiment.objects.prefetch_related(
-    "versions", Prefetch("runs", TrainingRun.objects.only("experiment"))
+    Prefetch("versions", DatasetVersion.objects.only("dataset", "number")),
+    Prefetch("runs", TrainingRun.objects.only("experiment")),
 )
 
 
@@ -398,14 +399,14 @@ class BacktestList(VisibleList, generics.ListAPIView):  # type: ignore[type-arg]
 class BacktestDetail(VisibleRows, generics.RetrieveAPIView):  # type: ignore[type-arg]  # generic only in the stubs
     """One backtest with its measures, its benchmark and its assumptions."""
 
-    rows = Backtest.objects.for_list()
+    rows = Backtest.objects.for_report()
     serializer_class = BacktestDetailSerializer
 
 
 class FinishedBacktest(VisibleRows):
     """Base of the answers that need a finished report."""
 
-    rows = Backtest.objects.for_list().select_related("equity", "trades")
+    rows = Backtest.objects.for_report().select_related("equity", "trades")
 
     def finished(self, pk: int) -> Backtest:
         row: Backtest = self.found(pk=pk)

@@ -68,7 +68,7 @@ def experiment_list(request: HttpRequest) -> HttpResponse:
     if search := request.GET.get("q", "").strip()[:200]:
         rows = rows.filter(Q(name__icontains=search) | Q(preset__icontains=search))
     found = listing(request, rows, sorts=SORTS, filters={"archived": archived})
-    best = Backtest.objects.in_bulk([row.best_pk for row in found.page if row.best_pk])
+    best = Backtest.objects.for_list().in_bulk([row.best_pk for row in found.page if row.best_pk])
     for row in found.page:
         row.best = best.get(row.best_pk)
         row.parameters = parameters_of(row)

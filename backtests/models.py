@@ -19,6 +19,12 @@ from specs.columns import SpecColumn
 
 class BacktestQuerySet(VisibleQuerySet):
     def for_list(self) -> BacktestQuerySet:
+        """With what lists show; specs and long reports stay where they are."""
+        heavy = ("spec", "report", "withheld", "version__report", "version__difference")
+        return self.select_related("job", "version__dataset__instrument").defer(*heavy)
+
+    def for_report(self) -> BacktestQuerySet:
+        """With the report and what its heads name."""
         return self.select_related("job", "version__dataset__instrument", "run__experiment")
 
 

@@ -105,11 +105,13 @@ class RunSerializer(serializers.ModelSerializer[TrainingRun]):
 
     def get_backtest(self, run: TrainingRun) -> int | None:
         return next((row.pk for row in run.backtests.all() if row.is_own), None)
+BACKTESTS = TrainingRun._meta.get_field("backtests").related_model._default_manager
 
 
 LISTED = TrainingRun.objects.select_related("job").prefetch_related(
     Prefetch("prediction_sets", PredictionSet.objects.only("run", "rung", "path", "is_holdout")),
-    "backtests",
+    # Their app lies above this one. A list needs no report of theirs.
+    Prefetch("backtests", BACKTESTS.only("run", "is_own")),
 )
 
 
@@ -151,7 +153,7 @@ class RunDetailSerializer(RunSerializer):
 class RunList(VisibleList, generics.ListAPIView):  # type: ignore[type-arg]  # generic only in the stubs
     """Training runs, newest first."""
 
-    rows = LISTED
+    rows = LISTED.for_list().defer("metrics")
     serializer_class = RunSerializer
 
 

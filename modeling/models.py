@@ -77,6 +77,12 @@ class Experiment(WorkspaceRow):
 
 
 class TrainingRun(WorkspaceRow):
+class RunQuerySet(VisibleQuerySet):
+    def for_list(self) -> RunQuerySet:
+        """Without what only the page of a run shows."""
+        return self.defer("causality", "libraries", "notices")
+
+
     """One seed of an experiment; its status is that of its job."""
 
     experiment = models.ForeignKey(Experiment, on_delete=models.PROTECT, related_name="runs")
@@ -102,6 +108,8 @@ class TrainingRun(WorkspaceRow):
     notices = models.JSONField(default=list)
 
     class Meta:
+    objects = RunQuerySet.as_manager()  # type: ignore[misc]  # narrows the base's manager
+
         ordering = ["-pk"]
         indexes = [models.Index(fields=["workspace", "-created_at"], name="runs_by_workspace")]
 
@@ -395,8 +403,9 @@ class ModelPrediction(WorkspaceRow):
 
 class TrialQuerySet(VisibleQuerySet):
     def for_list(self) -> TrialQuerySet:
-        """Without the daily returns: a list never reads them."""
-        return self.defer("daily_returns").select_related("run__experiment")
+        """Without daily returns and what else a list never reads."""
+        heavy = ("daily_returns", "run__causality", "run__libraries", "run__metrics")
+        return self.select_related("run__experiment").defer(*heavy)
 
     def covering(self, first: date, last: date) -> TrialQuerySet:
         """Those whose daily returns reach from the first to the last of these UTC days."""

@@ -4,7 +4,7 @@ from typing import Any
 
 from django.contrib import messages
 from django.core.exceptions import BadRequest
-from django.db.models import Prefetch, Q, QuerySet, prefetch_related_objects
+from django.db.models import Prefetch, Q, prefetch_related_objects
 from django.http import FileResponse, Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.gzip import gzip_page
@@ -29,7 +29,7 @@ from modeling.measures import (
     rung_label,
     score_table,
 )
-from modeling.models import PredictionSet, TrainingRun
+from modeling.models import PredictionSet, RunQuerySet, TrainingRun
 from modeling.selections import selection_report
 from modeling.services import resume_run
 from modeling.spent import spent_rows
@@ -46,7 +46,7 @@ POINTS_MAX = 2000
 
 @require_safe
 def run_list(request: HttpRequest) -> HttpResponse:
-    rows = visible_runs(request)
+    rows = visible_runs(request).for_list()
     if search := request.GET.get("q", "").strip()[:200]:
         rows = rows.filter(Q(experiment__name__icontains=search))
     context = {"listing": listing(request, rows, sorts=SORTS), "heads": ladder_heads()}
@@ -173,9 +173,9 @@ def predictions_file(request: HttpRequest, pk: int, set_pk: int) -> FileResponse
     return FileResponse(path.open("rb"), as_attachment=True, filename=name)
 
 
-def visible_runs(request: HttpRequest) -> QuerySet[TrainingRun]:
-    rows: QuerySet[TrainingRun] = TrainingRun.objects.visible_to(request.user)
-    versions = DatasetVersion.objects.select_related("dataset__instrument", "acceptance")
+def visible_runs(request: HttpRequest) -> RunQuerySet:
+    rows: RunQuerySet = TrainingRun.objects.visible_to(request.user)
+    versions = DatasetVersion.objects.for_list().select_related("dataset__instrument")
     return rows.select_related("job", "experiment", "alarm_explained_by").prefetch_related(
         Prefetch("experiment__versions", versions)
     )
