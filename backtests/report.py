@@ -29,6 +29,7 @@ from backtests.robustness.sharpe import (
 from backtests.robustness.verdict import Verdict
 from backtests.specs import SpanSpec
 from markets.candles.report import utc_text
+from modeling.causality import state_of
 from modeling.certainty import certainty_of
 
 FEW_TRADES = 100
@@ -203,9 +204,8 @@ def _badges(row: Backtest, judged: Judged, numbers: dict[str, Any]) -> list[dict
         add("includes_zero", "Sharpe interval includes 0")
     if numbers["ambiguous_bars"]:
         add("ambiguous", f"{numbers['ambiguous_bars']} ambiguous bars")
-    causality = row.run.causality
-    passed = "passed" if causality.get("passed") else "failed" if causality else "not run"
-    add(f"causality_{passed.replace(' ', '_')}", f"Causality {passed}")
+    causality = state_of(row.run.causality)
+    add(f"causality_{causality}", f"Causality {causality.replace('_', ' ')}")
     if row.is_holdout:
         add("holdout", "Scored on the hold-out")
     return badges

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
+FOLD_PARTS = ("selection", "scalers", "targets", "predictions")
+NAMED = 10
+
 Certificate = Mapping[str, Any]  # Any: JSON has no narrower type
 State = Literal["passed", "failed", "not_run"]
 
@@ -23,5 +26,27 @@ def state_of(certificate: Certificate) -> State:
     if not certificate["passed"]:
         return "failed"
     folds = certificate.get("folds", [])
-    is_whole = bool(folds) and all("predictions" in entry for entry in folds)
+    is_whole = bool(folds) and all(part in entry for entry in folds for part in FOLD_PARTS)
     return "passed" if is_whole else "not_run"
+
+
+def certificate_table(certificate: Certificate) -> dict[str, Any]:  # Any: cells of a table
+    """The certificate as its box shows it: the state, one row of verdicts for each fold, and up to ten
+    features and index maps that knew their future.
+    """
+    tested = [*certificate.get("features", []), *certificate.get("maps", [])]
+    failures = [entry for entry in tested if entry["verdict"] == "failed"]
+    return {
+        "state": state_of(certificate),
+        "bars_tested": certificate.get("bars_tested"),
+        "failures": failures[:NAMED],
+        "more_failures": max(0, len(failures) - NAMED),
+        "folds": [
+            {
+                "number": entry["fold"],
+                "verdicts": [entry.get(part, "not_run") for part in FOLD_PARTS],
+                "predicted": entry.get("predicted"),
+            }
+            for entry in certificate.get("folds", [])
+        ],
+    }

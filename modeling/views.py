@@ -19,6 +19,7 @@ from markets.chart_answers import chart_answer
 from markets.models import DatasetVersion
 from markets.reading import CandleRange, InvalidRange
 from modeling.certainty import certainty_of, certainty_table
+from modeling.causality import certificate_table
 from modeling.charting import CURVES, curve_figure, newest_point, prediction_figure
 from modeling.measures import (
     best_cells,
@@ -78,6 +79,7 @@ def run_page(
         "verdicts": head_verdicts(run.verdict),
         "backtests": run.backtests.select_related("job"),
         "predictions": next((row for row in sets if row.rung == PredictionSet.MODEL), None),
+        "causality": certificate_table(run.causality),
         "spent": spent_rows(run, live["attempt"]),
         "may_resume": run.job.status in RESUMABLE,
         "events": run.job.events.order_by("pk")[:200],

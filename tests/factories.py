@@ -213,7 +213,7 @@ def make_run(
         device="cpu",
         threads=2,
         data_sha256=experiment.version.sha256,
-        causality={"passed": True},
+        causality=certificate(2),
     )
     points = []
     for fold in (1, 2):
@@ -227,6 +227,16 @@ def make_run(
     if status == JobStatus.SUCCEEDED:
         _finish(run)
     return run
+
+
+def certificate(folds: int) -> dict[str, Any]:
+    """A causality certificate of which every part has passed."""
+    parts = dict.fromkeys(("selection", "scalers", "targets", "predictions"), "passed")
+    return {
+        "passed": True,
+        "bars_tested": 30,
+        "folds": [{"fold": number, "passed": True, **parts} for number in range(1, folds + 1)],
+    }
 
 
 def make_checkpoint(run: TrainingRun, *, step: int = 50, **provenance: Any) -> Checkpoint:

@@ -35,7 +35,8 @@ def test_finished_run_shows_everything_of_the_contract(client, experiment):
     assert [fold["number"] for fold in body["folds"]] == [1, 2]
     assert [rung["rung"] for rung in body["baselines"]] == ["logistic", "prior"]
     assert body["metrics"]["action"]["auc"]["value"] == 0.51
-    assert body["causality"] == {"passed": True}
+    assert body["causality"] == run.causality
+    assert [fold["predictions"] for fold in body["causality"]["folds"]] == ["passed", "passed"]
     assert body["weights_sha256"] == run.weights_sha256 != ""
     assert body["predictions_sha256"] == run.predictions_sha256 != ""
     assert body["predictions"] == run.prediction_sets.get().pk

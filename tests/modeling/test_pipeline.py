@@ -25,9 +25,10 @@ from markets.candles.synthetic import synthetic_candles
 from markets.features.compute import compute_features
 from markets.features.registry import FEATURES
 from modeling import certifying, pipeline
+from modeling.causality import state_of
 from modeling.models import Checkpoint
 from modeling.observing import newest_checkpoint
-from modeling.storing import write_end
+from modeling.storing import store_fold, write_end
 from modeling.training.checkpoint import Provenance
 from modeling.windows import certificate, make
 from modeling.windows.selection import Selection
@@ -152,7 +153,8 @@ def test_run_that_selects_trains_on_the_chosen_features_only():
         with safe_open(verified_path(fold.weights), "np") as weights:
             assert weights.get_slice("input.weight").get_shape()[1] == 40 * 4  # 4 bars a token
     certified = [entry["selection"] for entry in run.causality["folds"]]
-    assert run.causality["passed"] and certified == ["passed"] * len(folds) == ["passed", "passed"]
+    assert state_of(run.causality) == "passed"
+    assert certified == ["passed"] * len(folds) == ["passed", "passed"]
     assert run.baselines.get(rung="logistic").metrics
 
 
@@ -188,6 +190,40 @@ def test_run_that_selects_goes_on_after_a_stop_with_the_features_it_began_with(m
         list(each.baselines.values_list("rung", "metrics", "reason")) for each in (run, whole)
     ]
     assert scores[0] == scores[1]
+
+
+@pytest.mark.slow
+@pytest.mark.django_db(transaction=True)
+def test_fold_that_was_proved_and_not_stored_is_proved_again_and_no_other(monkeypatch):
+    user, workspace = make_people()
+    experiment = create_experiment(
+        workspace=workspace,
+        user=user,
+        name="Stopped",
+        versions=[demo_version(workspace, user)],
+        spec=quick_spec(),
+    )
+    run = launch_experiment(experiment, user=user)[0]
+    real, proved = certifying.certify_predictions, []
+
+    def certify(block, spec, *, seed):
+        proved.append(seed - run.seed)  # the number of the fold
+        return real(block, spec, seed=seed)
+
+    def store(run, attempt, fold, *rest):
+        if fold.fold.number == 2:
+            raise StopRequested("stopped before the fold was stored")
+        store_fold(run, attempt, fold, *rest)
+
+    monkeypatch.setattr(certifying, "certify_predictions", certify)
+    with monkeypatch.context() as stopping:
+        stopping.setattr(pipeline, "store_fold", store)
+        assert run_training(run).status == JobStatus.QUEUED
+    assert run_training(run).status == JobStatus.SUCCEEDED
+    assert proved == [1, 2, 2]
+    run.refresh_from_db()
+    assert state_of(run.causality) == "passed"
+    assert [entry["fold"] for entry in run.causality["folds"]] == [1, 2]
 
 
 @pytest.mark.django_db(transaction=True)

@@ -44,7 +44,8 @@ def test_a_finished_run_shows_folds_ladder_verdicts_and_what_it_is_made_of(clien
     for words in (
         "Logistic regression",
         "Not better",
-        "Causality check",
+        "Causality certificate",
+        "nothing that this run used or said",
         "Weights sha256",
         "it has no direction",
     ):

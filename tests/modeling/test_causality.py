@@ -1,0 +1,81 @@
+"""What a stored certificate says as a whole, and how the page of a run shows it."""
+
+from __future__ import annotations
+
+import pytest
+
+from modeling.causality import certificate_table, state_of
+from tests.factories import certificate, make_experiment, make_run, make_user
+
+FEATURE = {"feature": "rsi_14", "scale": 3, "verdict": "failed", "reason": "a past value changed"}
+
+
+def without(part):
+    """As a run left it whose last fold was never proved in this part."""
+    whole = certificate(2)
+    del whole["folds"][1][part]
+    return whole
+
+
+def failing(part):
+    whole = certificate(2)
+    whole["folds"][1][part] = "failed"
+    return whole | {"passed": False}
+
+
+@pytest.mark.parametrize(
+    ("stored", "state"),
+    [
+        ({}, "not_run"),
+        ({"passed": True, "bars_tested": 30}, "not_run"),
+        ({"passed": False, "bars_tested": 30, "features": [FEATURE], "maps": []}, "failed"),
+        (without("predictions"), "not_run"),
+        (failing("selection"), "failed"),
+        (failing("predictions"), "failed"),
+        (certificate(2), "passed"),
+    ],
+)
+def test_passed_means_every_part_of_every_fold(stored, state):
+    assert state_of(stored) == state
+
+
+def test_the_table_tells_what_was_never_run_from_what_passed():
+    rows = certificate_table(without("predictions"))["folds"]
+    assert [row["verdicts"][-1] for row in rows] == ["passed", "not_run"]
+
+
+def test_at_most_ten_failed_features_are_named():
+    stored = {"passed": False, "bars_tested": 3, "features": [FEATURE] * 13, "maps": []}
+    table = certificate_table(stored)
+    assert (len(table["failures"]), table["more_failures"]) == (10, 3)
+
+
+@pytest.fixture
+def page(db, client):
+    alice = make_user("alice")
+    client.force_login(alice)
+    run = make_run(make_experiment(alice.first_workspace()))
+
+    def of(stored):
+        run.causality = stored
+        run.save(update_fields=["causality"])
+        return client.get(f"/runs/{run.pk}/").content.decode()
+
+    return of
+
+
+@pytest.mark.parametrize(
+    ("stored", "said"),
+    [
+        ({}, "Not run in full."),
+        (without("predictions"), "what is tested so far has passed"),
+        (failing("predictions"), '<span class="down">failed</span>'),
+        (certificate(2), "Passed: nothing that this run used or said"),
+        (
+            {"passed": False, "features": [FEATURE], "maps": []},
+            "rsi_14, timescale × 3: a past value",
+        ),
+    ],
+)
+def test_the_page_of_a_run_shows_the_state_of_its_certificate(page, stored, said):
+    assert said in page(stored)
