@@ -54,7 +54,13 @@ class Experiment(WorkspaceRow):
     class Meta:
         ordering = ["-pk"]
         indexes = [
-            models.Index(fields=["workspace", "-created_at"], name="experiments_by_workspace")
+            models.Index(fields=["workspace", "-created_at"], name="experiments_by_workspace"),
+            # Counts and sorts the list without its wide rows.
+            models.Index(
+                fields=["workspace", "-id"],
+                condition=models.Q(archived_at=None),
+                name="experiments_listed",
+            ),
         ]
         constraints = [
             models.UniqueConstraint(
