@@ -6,7 +6,7 @@ import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import urlencode
 
 import numpy as np
@@ -54,6 +54,19 @@ class CandleRange:
         return cls(_instant(params, "from"), _instant(params, "to"), int(most))
 
 
+class Stretch(Protocol):
+    """Bars from one open time to another, as a version or a prediction set has them."""
+
+    @property
+    def first_at(self) -> datetime: ...
+
+    @property
+    def last_at(self) -> datetime: ...
+
+    @property
+    def bar(self) -> timedelta: ...
+
+
 @dataclass(frozen=True)
 class Jump:
     """A link to another part of the chart; `query` is empty for the whole of it."""
@@ -62,23 +75,23 @@ class Jump:
     query: str
 
 
-def shown_span(version: DatasetVersion, params: Any) -> CandleRange:  # Any: as in `parse`
+def shown_span(shown: Stretch, params: Any) -> CandleRange:  # Any: as in `parse`
     """What a page shows: `from` and `to`, or the day of `at` and what follows. Raises InvalidRange."""
     if not params.get("at"):
         return CandleRange.parse(params)
     at = _instant(params, "at")
     assert at is not None  # it is not empty
-    end = version.last_at + version.bar
-    return CandleRange(at, min(at, end) + max(DAY, BARS_AROUND * version.bar))
+    end = shown.last_at + shown.bar
+    return CandleRange(at, min(at, end) + max(DAY, BARS_AROUND * shown.bar))
 
 
-def range_links(version: DatasetVersion, span: CandleRange) -> list[Jump]:
+def range_links(shown: Stretch, span: CandleRange) -> list[Jump]:
     """Where one can go from a part of the chart: last spans, everything, earlier and later."""
-    first, end = version.first_at, version.last_at + version.bar
+    first, end = shown.first_at, shown.last_at + shown.bar
     links = [
         Jump(label, span_query(end - length, end))
         for label, length in SPANS
-        if FEWEST_BARS * version.bar <= length < end - first
+        if FEWEST_BARS * shown.bar <= length < end - first
     ]
     links.append(Jump("All", ""))
     left, right = max(span.from_at or first, first), min(span.to_at or end, end)

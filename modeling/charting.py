@@ -6,14 +6,15 @@ from datetime import datetime
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
-from artifacts.store import FileChanged, local_path
 from markets.charts import Figure
-from markets.reading import CandleRange, candles_in
-from modeling.evaluation.table import Table, read_predictions
+from markets.reading import CandleRange, candles_in, ns_of
+from modeling.charts_predicted import Shown, Span
+from modeling.evaluation.curves import TooFewSamples, calibration_curves
 from modeling.models import PredictionSet, TrainingRun
+from modeling.reading import prediction_columns
+from modeling.specs import ModelSpec
 
 # Chart → (title, unit, logged name → words).
 CURVES: dict[str, tuple[str, str, dict[str, str]]] = {
@@ -48,32 +49,72 @@ def newest_point(run: TrainingRun) -> int:
     return run.points.order_by("-pk").values_list("pk", flat=True).first() or 0
 
 
-def prediction_figure(row: PredictionSet, span: CandleRange) -> Figure:
-    """Close, decisions, score with thresholds, confidence and volatility of one span."""
-    from modeling.charts import predictions_figure
+def shown_predictions(row: PredictionSet, span: CandleRange) -> Shown:
+    """What of one span is drawn and listed. Raises FileChanged."""
+    from modeling.charts_predicted import PRICES, shown_bars
 
-    columns: dict[str, NDArray[np.generic]] = dict(_rows_in(row, span))
+    columns: dict[str, NDArray[np.generic]] = dict(prediction_columns(row, span))
     opens = np.asarray(columns["open_at"], dtype=np.int64)
     candles = candles_in(row.version, CandleRange(span.from_at, span.to_at))
-    columns["close"] = _at(candles.time, candles.close, opens)
+    columns |= {name: _at(candles.time, getattr(candles, name), opens) for name in PRICES}
     columns["threshold"] = _thresholds(row.folds, np.asarray(columns["fold"], dtype=np.int64))
-    return predictions_figure(columns, bar_ns=candles.bar_ns, title=str(row.maker))
+    return shown_bars(columns, bar_ns=candles.bar_ns)
 
 
-def _rows_in(row: PredictionSet, span: CandleRange) -> Table:
-    """The predictions whose bar opens in the span. Raises FileChanged."""
+def prediction_figure(row: PredictionSet, shown: Shown) -> Figure:
+    """The shown bars under their title, with what the folds of a run kept away from training."""
+    from modeling.charts_predicted import predictions_figure
+
+    return predictions_figure(shown, title=str(row.maker), spans=_cuts(row))
+
+
+def head_figure(row: PredictionSet, head: str, scored: int) -> Figure:
+    """The calibration of a head on the last `scored` rows of the predictions. Raises FileChanged."""
+    from modeling.charts_calibration import calibration_figure
+
+    table = prediction_columns(row, CandleRange())
+    begin = max(0, len(table["open_at"]) - scored)
+    last = {name: column[begin:] for name, column in table.items()}
+    cost_bps = spec_of(row).target.cost_bps
     try:
-        table = read_predictions(local_path(row.file))
-    except (OSError, pa.ArrowException) as error:
-        raise FileChanged("the predictions are gone or damaged") from error
-    opens = table["open_at"]
-    start = np.searchsorted(opens, _ns(span.from_at)) if span.from_at else 0
-    stop = np.searchsorted(opens, _ns(span.to_at)) if span.to_at else len(opens)
-    return {name: values[start:stop] for name, values in table.items()}
+        return calibration_figure(head, calibration_curves(last, head, cost_bps=cost_bps))
+    except TooFewSamples as error:
+        return calibration_figure(head, [], reason=f"{str(error).capitalize()}.")
 
 
-def _ns(instant: datetime) -> int:
-    return round(instant.timestamp() * 1e6) * 1000
+def spec_of(row: PredictionSet) -> ModelSpec:
+    """The spec of the run that the predictions, or the model that made them, come from."""
+    run = row.run or row.of_model.model.run
+    spec: ModelSpec = run.experiment.model_spec
+    return spec
+
+
+def _cuts(row: PredictionSet) -> list[Span]:
+    """Purge and embargo around the test blocks of the splits that predicted, by the open of the bars."""
+    if row.run is None or row.is_holdout:
+        return []
+    spec, bar = spec_of(row), row.version.bar
+    label = bar * max(spec.windows.horizon_bars, spec.target.regime_bars)
+    distance = bar * spec.evaluation.embargo_bars
+    mine = [part["fold"] for part in row.folds]
+    spans = []
+    for fold in row.run.folds.filter(number__in=mine).defer("state", "metrics"):
+        test = fold.splits["slices"]["test"]
+        for block in test.get("parts", [test]):
+            first, last = (
+                datetime.fromisoformat(block[name]) - bar for name in ("from_at", "to_at")
+            )
+            # A training sample is left out for what its label reads, so it is known a label earlier.
+            spans += [
+                ("purge", first - label, first),
+                ("embargo", first - label - distance, first - label),
+            ]
+            if "parts" in test:  # combinatorial splits learn behind the block, too
+                spans.append(("embargo", last, last + distance))
+    return [
+        Span(kind, ns_of(start), ns_of(end), "kept from the training of the block beside it")
+        for kind, start, end in dict.fromkeys(spans)
+    ]
 
 
 def _at(

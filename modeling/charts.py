@@ -1,4 +1,4 @@
-"""Training curves and predictions as Plotly figures; conventions as in markets.charts."""
+"""Training curves as Plotly figures; conventions as in markets.charts."""
 
 from __future__ import annotations
 
@@ -6,19 +6,8 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from markets.charts import (
-    MAX_POINTS,
-    Figure,
-    Floats,
-    Ints,
-    line,
-    numbers,
-    stacked_layout,
-    thinned,
-    utc_times,
-)
+from markets.charts import MAX_POINTS, Figure, stacked_layout, thinned
 
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 ROLES = ("accent", "series-3", "series-4", "series-5", "series-6", "muted")
@@ -66,95 +55,9 @@ def loss_figure(
     layout = stacked_layout(title, [unit], _loss_summary(kept, labels))
     layout["xaxis"] = {"title": {"text": "Step (folds one after the other)"}, "rangemode": "tozero"}
     folds = {fold: start for fold, start in starts.items() if len(starts) > 1}
-    layout["shapes"] = [_border(start) for start in folds.values() if start]
-    layout["annotations"] = [_note(start, f"fold {fold}") for fold, start in folds.items()]
+    layout["shapes"] = [border(start) for start in folds.values() if start]
+    layout["annotations"] = [note(start, f"fold {fold}") for fold, start in folds.items()]
     return {"data": data, "layout": layout}
-
-
-def predictions_figure(
-    columns: Mapping[str, NDArray[np.generic]], *, bar_ns: int, title: str, price_unit: str = ""
-) -> Figure:
-    """Close with ▲▼ at decisions, action score with thresholds, confidence, volatility; stacked.
-
-    `columns` hold rows of one instrument in time order: `open_at` (ns), `fold`, `close`, `action`,
-    `threshold` (on |action|), `confidence`, `volatility`, `realised_volatility` (NaN = unknown).
-    A decision is a bar whose |action| reaches its threshold and whose side differs from the bar
-    before. Lines break at gaps and at fold borders, which are marked. At most 2000 points for each
-    trace, extremes kept.
-    """
-    times = np.asarray(columns["open_at"], dtype=np.int64)
-    fold = np.asarray(columns["fold"], dtype=np.int64)
-    broken = np.zeros(len(times), dtype=bool)
-    broken[1:] = (np.diff(times) != bar_ns) | (np.diff(fold) != 0)
-
-    def trace(column: Floats, name: str, axis: str, role: str, dash: str) -> Figure:
-        x, y = line(times, column, broken)
-        return {
-            "type": "scatter",
-            "mode": "lines",
-            "name": name,
-            "meta": role,
-            "line": {"dash": dash},
-            "x": x,
-            "y": y,
-            "yaxis": axis,
-        }
-
-    values = {name: np.asarray(columns[name], dtype=np.float64) for name in _DRAWN}
-    data = [
-        trace(values["close"], "Close", "y", "muted", "solid"),
-        *_decision_marks(times, values, broken),
-        trace(values["action"], "Action score", "y2", "accent", "solid"),
-        trace(values["threshold"], "Threshold, long", "y2", "up", "dot"),
-        trace(-values["threshold"], "Threshold, short", "y2", "down", "dot"),
-        trace(values["confidence"], "Confidence", "y3", "series-3", "solid"),
-        trace(values["volatility"], "Predicted volatility", "y4", "accent", "solid"),
-        trace(values["realised_volatility"], "Realised volatility", "y4", "muted", "dash"),
-    ]
-    price = f"Price ({price_unit})" if price_unit else "Price"
-    panels = [price, "Score, −1 to 1", "Confidence", "σ per bar"]
-    layout = stacked_layout(title, panels, _prediction_summary(times, values), shares=(3, 2, 1, 2))
-    firsts = np.flatnonzero(np.diff(fold, prepend=fold[:1] - 1))
-    starts = utc_times(times[firsts])
-    layout["shapes"] = [_border(start) for start in starts[1:]]
-    layout["annotations"] = [
-        _note(start, f"fold {number}") for start, number in zip(starts, fold[firsts], strict=True)
-    ]
-    return {"data": data, "layout": layout}
-
-
-_DRAWN = ("close", "action", "threshold", "confidence", "volatility", "realised_volatility")
-
-
-def _decision_marks(
-    times: Ints, values: Mapping[str, Floats], broken: NDArray[np.bool_]
-) -> list[Figure]:
-    action, close = values["action"], values["close"]
-    side = np.where(np.abs(action) >= values["threshold"], np.sign(action), 0.0)
-    changed = np.ones(len(side), dtype=bool)
-    changed[1:] = (side[1:] != side[:-1]) | broken[1:]
-    marks = []
-    for sign, name, symbol, role in (
-        (1.0, "Long decision", "triangle-up", "up"),
-        (-1.0, "Short decision", "triangle-down", "down"),
-    ):
-        at = np.flatnonzero(changed & (side == sign))
-        at = at[thinned(np.abs(action[at]))]
-        marks.append(
-            {
-                "type": "scatter",
-                "mode": "markers",
-                "name": name,
-                "meta": role,
-                "marker": {"symbol": symbol, "size": 8},
-                "x": utc_times(times[at]),
-                "y": numbers(close[at]),
-                "customdata": numbers(action[at]),
-                "hovertemplate": "score %{customdata:.3f}",
-                "yaxis": "y",
-            }
-        )
-    return marks
 
 
 def _fold_starts(points: list[CurvePoint]) -> dict[int, int]:
@@ -199,22 +102,8 @@ def _loss_summary(points: list[CurvePoint], labels: Mapping[str, str]) -> str:
     return "; ".join(parts) + "." if parts else "No point has been logged yet."
 
 
-def _prediction_summary(times: Ints, values: Mapping[str, Floats]) -> str:
-    if len(times) == 0:
-        return "No predictions in this span."
-    first, last = (text[:16] for text in utc_times(times[[0, -1]]))
-    reached = np.abs(values["action"]) >= values["threshold"]
-    long, short = (
-        int((reached & (values["action"] > 0)).sum()),
-        int((reached & (values["action"] < 0)).sum()),
-    )
-    return (
-        f"{len(times)} predicted bars from {first} to {last} UTC; the score reaches its threshold "
-        f"on {long} bars upwards and {short} downwards."
-    )
-
-
-def _border(x: str | int) -> Figure:
+def border(x: str | int) -> Figure:
+    """A line through all panels at one place of the x axis."""
     return {
         "type": "line",
         "xref": "x",
@@ -227,7 +116,8 @@ def _border(x: str | int) -> Figure:
     }
 
 
-def _note(x: str | int, text: str) -> Figure:
+def note(x: str | int, text: str) -> Figure:
+    """Words above the panels at one place of the x axis."""
     return {
         "text": text,
         "xref": "x",

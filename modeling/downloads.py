@@ -1,4 +1,4 @@
-"""Weights, cards and later predictions as files to take away; each download is audited."""
+"""Weights, cards and predictions as files to take away; each download is audited."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from artifacts.store import FileChanged, verified_path
 from markets.views.exports import in_pieces
 from modeling.cards import model_card
 from modeling.evaluation.table import TIMES
-from modeling.models import ModelPrediction, RegisteredModel
+from modeling.models import ModelPrediction, PredictionSet, RegisteredModel
 
 CSV_ROWS = 20_000
 
@@ -43,27 +43,51 @@ def card_answer(request: HttpRequest, model: RegisteredModel) -> HttpResponse:
 
 def parquet_answer(request: HttpRequest, row: ModelPrediction) -> FileResponse:
     """The sealed prediction file. Raises Http404 before there is one."""
-    if row.predictions is None:
-        raise Http404("there are no predictions yet")
-    answer = _file(row.predictions.file, f"model-{row.model_id}-predictions-{row.pk}.parquet")
+    answer = _file(_predicted(row).file, f"{_file_name(row)}.parquet")
     _record(request, row, "parquet")
     return answer
 
 
 def csv_answer(request: HttpRequest, row: ModelPrediction) -> StreamingHttpResponse:
     """The predictions as text. Raises Http404 before there are any."""
+    answer = _csv(_predicted(row).file, f"{_file_name(row)}.csv")
+    _record(request, row, "csv")
+    return answer
+
+
+def set_parquet_answer(request: HttpRequest, row: PredictionSet, name: str) -> FileResponse:
+    """The sealed file of a run's predictions. Raises Http404 when it is gone or damaged."""
+    answer = _file(row.file, f"{name}.parquet")
+    _record(request, row, "parquet")
+    return answer
+
+
+def set_csv_answer(request: HttpRequest, row: PredictionSet, name: str) -> StreamingHttpResponse:
+    """A run's predictions as text. Raises Http404 when their file is gone or damaged."""
+    answer = _csv(row.file, f"{name}.csv")
+    _record(request, row, "csv")
+    return answer
+
+
+def _predicted(row: ModelPrediction) -> PredictionSet:
     if row.predictions is None:
         raise Http404("there are no predictions yet")
+    return row.predictions
+
+
+def _file_name(row: ModelPrediction) -> str:
+    return f"model-{row.model_id}-predictions-{row.pk}"
+
+
+def _csv(stored: StoredFile, name: str) -> StreamingHttpResponse:
     try:
-        table = pq.read_table(verified_path(row.predictions.file))
+        table = pq.read_table(verified_path(stored))
     except FileChanged as error:
         raise Http404(str(error)) from error
     answer = StreamingHttpResponse(
         in_pieces(_pieces(table)), content_type="text/csv; charset=utf-8"
     )
-    name = f"model-{row.model_id}-predictions-{row.pk}.csv"
     answer["Content-Disposition"] = f'attachment; filename="{name}"'
-    _record(request, row, "csv")
     return answer
 
 

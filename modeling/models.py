@@ -267,6 +267,11 @@ class PredictionSet(WorkspaceRow):
         """The candles that are predicted."""
         return self.run.experiment.version if self.run else self.of_model.version  # type: ignore[no-any-return]  # a reverse relation
 
+    @property
+    def bar(self) -> timedelta:
+        """How long a predicted bar lasts."""
+        return self.version.bar
+
 
 class HoldoutOpening(WorkspaceRow):
     """One look behind the seal: one run, scored once. The row is never changed back or deleted."""

@@ -6,16 +6,23 @@ import math
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
-from artifacts.store import local_path
+from artifacts.store import FileChanged, local_path
 from markets.reading import CandleRange, iso_times, ns_of
 from modeling.evaluation.table import Table, read_predictions
 from modeling.models import PredictionSet
 
 
 def prediction_columns(row: PredictionSet, span: CandleRange) -> Table:
-    """The rows of a prediction set whose bar opens in the span; times are int64 nanoseconds."""
-    table = read_predictions(local_path(row.file))
+    """The rows of a prediction set whose bar opens in the span; times are int64 nanoseconds.
+
+    Raises FileChanged when the file is gone or damaged.
+    """
+    try:
+        table = read_predictions(local_path(row.file))
+    except (OSError, pa.ArrowException) as error:
+        raise FileChanged("the predictions are gone or damaged") from error
     opens = table["open_at"]
     start = np.searchsorted(opens, ns_of(span.from_at)) if span.from_at else 0
     stop = np.searchsorted(opens, ns_of(span.to_at)) if span.to_at else len(opens)

@@ -16,14 +16,13 @@ from artifacts.store import FileChanged
 from jobs.errors import JobConflict, QueueFull
 from jobs.statuses import JobStatus
 from jobs.views import live_context, with_job
-from markets.chart_answers import chart_answer
 from markets.models import DatasetVersion
-from markets.reading import CandleRange, InvalidRange
+from markets.reading import InvalidRange
 from modeling.cards import trained_on
-from modeling.charting import prediction_figure
 from modeling.downloads import card_answer, csv_answer, parquet_answer, weights_answer
 from modeling.measures import head_verdicts, score_table
 from modeling.models import ModelPrediction, RegisteredModel, TrainingRun
+from modeling.prediction_page import Judged, head_answer, predictions_context, window_answer
 from modeling.registry import (
     NAME_MAX,
     NOTES_MAX,
@@ -41,6 +40,7 @@ SORTS = {
     "created": "created_at",
 }
 VERSIONS_SHOWN = 200
+UNSCORED = "Not scored: fewer than 200 of these bars lie behind the training in time and have a known outcome."
 PREDICTIONS_SHOWN = 50
 
 
@@ -67,7 +67,9 @@ def model_new(request: HttpRequest) -> HttpResponse:
     run = get_object_or_404(runs, pk=int(chosen))
     require_editor_of(run, request)
     if request.method != "POST":
-        return _form(request, run, {"name": str(run)[:NAME_MAX]})
+        is_finished = run.job.status == JobStatus.SUCCEEDED
+        newest = {"fold": str(run.newest_fold.number)} if is_finished else {}
+        return _form(request, run, {"name": str(run)[:NAME_MAX], **newest})
     typed = {name: request.POST.get(name, "") for name in ("name", "fold", "stage", "notes")}
     try:
         model = register_model(
@@ -192,7 +194,12 @@ def model_weights_file(request: HttpRequest, pk: int) -> FileResponse:
 @require_safe
 def model_prediction(request: HttpRequest, pk: int, prediction: int) -> HttpResponse:
     row = _prediction(request, pk, prediction)
-    context = {**live_context(row.job), "row": row, "scores": score_table(row.metrics)}
+    context: dict[str, Any] = {**live_context(row.job), "prediction": row}
+    if row.predictions is not None:
+        try:
+            context |= predictions_context(_judged(row), request.GET)
+        except InvalidRange as error:
+            raise BadRequest(f"{error.field}: {error}") from error
     return render(request, "modeling/model_prediction.html", context)
 
 
@@ -201,16 +208,32 @@ def model_prediction(request: HttpRequest, pk: int, prediction: int) -> HttpResp
 @conditional_page
 def model_prediction_chart(request: HttpRequest, pk: int, prediction: int) -> HttpResponse:
     row = _prediction(request, pk, prediction)
-    if row.predictions is None:
-        raise Http404("there are no predictions yet")
     try:
-        figure = prediction_figure(row.predictions, CandleRange.parse(request.GET))
+        return window_answer(request, _judged(row).row, str(row))
     except InvalidRange as error:
         raise BadRequest(f"{error.field}: {error}") from error
     except FileChanged as error:
         raise Http404(str(error)) from error
-    note = "Long spans are thinned; extremes are kept. Zoom in for every bar."
-    return chart_answer(request, figure, title=str(row), note=note)
+
+
+@require_safe
+@gzip_page
+@conditional_page
+def model_prediction_curve(
+    request: HttpRequest, pk: int, prediction: int, head: str
+) -> HttpResponse:
+    row = _prediction(request, pk, prediction)
+    try:
+        return head_answer(request, _judged(row), head, str(row))
+    except FileChanged as error:
+        raise Http404(str(error)) from error
+
+
+def _judged(row: ModelPrediction) -> Judged:
+    """The predictions with their scores. Raises Http404 before there are any."""
+    if row.predictions is None:
+        raise Http404("there are no predictions yet")
+    return Judged(row.predictions, row.metrics, unscored=UNSCORED)
 
 
 @require_safe

@@ -1,6 +1,6 @@
 from django.urls import path
 
-from modeling import registry_views, views
+from modeling import prediction_views, registry_views, views
 
 app_name = "modeling"
 urlpatterns = [
@@ -10,12 +10,27 @@ urlpatterns = [
     path("runs/<int:pk>/metrics/", views.run_metrics, name="run_metrics"),
     path("runs/<int:pk>/charts/<str:kind>/", views.run_chart, name="run_chart"),
     path("runs/<int:pk>/resume/", views.run_resume, name="run_resume"),
-    path("runs/<int:pk>/predictions/", views.predictions, name="predictions"),
-    path("runs/<int:pk>/predictions/chart/", views.predictions_chart, name="predictions_chart"),
+    path("runs/<int:pk>/predictions/", prediction_views.predictions, name="predictions"),
+    path("runs/<int:pk>/predictions/chart/", prediction_views.predictions_chart),
+    path(
+        "runs/<int:pk>/predictions/<int:set_pk>/chart/",
+        prediction_views.predictions_chart,
+        name="predictions_chart",
+    ),
+    path(
+        "runs/<int:pk>/predictions/<int:set_pk>/curves/<str:head>/",
+        prediction_views.predictions_curve,
+        name="predictions_curve",
+    ),
     path(
         "runs/<int:pk>/predictions/<int:set_pk>.parquet",
-        views.predictions_file,
+        prediction_views.predictions_parquet,
         name="predictions_file",
+    ),
+    path(
+        "runs/<int:pk>/predictions/<int:set_pk>.csv",
+        prediction_views.predictions_csv,
+        name="predictions_csv",
     ),
     path("models/", registry_views.model_list, name="model_list"),
     path("models/new/", registry_views.model_new, name="model_new"),
@@ -37,6 +52,11 @@ urlpatterns = [
         "models/<int:pk>/predictions/<int:prediction>/chart/",
         registry_views.model_prediction_chart,
         name="model_prediction_chart",
+    ),
+    path(
+        "models/<int:pk>/predictions/<int:prediction>/curves/<str:head>/",
+        registry_views.model_prediction_curve,
+        name="model_prediction_curve",
     ),
     path(
         "models/<int:pk>/predictions/<int:prediction>.parquet",

@@ -5,22 +5,20 @@ from typing import Any
 from django.contrib import messages
 from django.core.exceptions import BadRequest
 from django.db.models import Prefetch, Q, prefetch_related_objects
-from django.http import FileResponse, Http404, HttpRequest, HttpResponse, JsonResponse
-from django.shortcuts import get_object_or_404, redirect, render
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.shortcuts import redirect, render
 from django.views.decorators.gzip import gzip_page
 from django.views.decorators.http import conditional_page, require_POST, require_safe
 
 from accounts.editing import listing, require_editor_of, user_of
-from artifacts.store import FileChanged, verified_path
 from jobs.errors import JobConflict, QueueFull
 from jobs.statuses import JobStatus
 from jobs.views import STOP_POLLING, live_context, log_lines, refused_for_now, with_job
 from markets.chart_answers import chart_answer
 from markets.models import DatasetVersion
-from markets.reading import CandleRange, InvalidRange
 from modeling.certainty import certainty_of, certainty_table
 from modeling.causality import certificate_table
-from modeling.charting import CURVES, curve_figure, newest_point, prediction_figure
+from modeling.charting import CURVES, curve_figure, newest_point
 from modeling.measures import (
     best_cells,
     head_verdicts,
@@ -135,44 +133,6 @@ def run_resume(request: HttpRequest, pk: int) -> HttpResponse:
     except JobConflict as error:
         messages.error(request, error.message)
     return redirect("modeling:run_detail", run.pk)
-
-
-@require_safe
-def predictions(request: HttpRequest, pk: int) -> HttpResponse:
-    run = fetched(request, pk)
-    row = run.prediction_sets.filter(rung=PredictionSet.MODEL, is_holdout=False).first()
-    context = {"run": run, "row": row, "scores": score_table(run.metrics), "folds": run.folds.all()}
-    return render(request, "modeling/predictions.html", context)
-
-
-@require_safe
-@gzip_page
-@conditional_page
-def predictions_chart(request: HttpRequest, pk: int) -> HttpResponse:
-    run = fetched(request, pk)
-    sets = run.prediction_sets.select_related("file").filter(is_holdout=False)
-    row = get_object_or_404(sets, rung=PredictionSet.MODEL)
-    row.run = run
-    try:
-        figure = prediction_figure(row, CandleRange.parse(request.GET))
-    except InvalidRange as error:
-        raise BadRequest(f"{error.field}: {error}") from error
-    except FileChanged as error:
-        raise Http404(str(error)) from error
-    note = "Long spans are thinned; extremes are kept. Zoom in for every bar."
-    return chart_answer(request, figure, title=f"Predictions of {run}", note=note)
-
-
-@require_safe
-def predictions_file(request: HttpRequest, pk: int, set_pk: int) -> FileResponse:
-    run = fetched(request, pk)
-    row = get_object_or_404(run.prediction_sets.select_related("file"), pk=set_pk)
-    try:
-        path = verified_path(row.file)
-    except FileChanged as error:
-        raise Http404(str(error)) from error
-    name = f"predictions-run-{run.pk}-{row.rung}.parquet"
-    return FileResponse(path.open("rb"), as_attachment=True, filename=name)
 
 
 def visible_runs(request: HttpRequest) -> RunQuerySet:

@@ -12,6 +12,7 @@ from django.urls import URLPattern, URLResolver, get_resolver
 
 from accounts.models import User
 from backtests.views import CHARTS as BACKTEST_CHARTS
+from modeling.measures import HEADS
 from modeling.models import PredictionSet
 from modeling.views import CURVES as RUN_CHARTS
 from tests import registry
@@ -32,6 +33,8 @@ NO_ROW = {"signin/<str:token>/"}
 WORDS: dict[str, Iterable[str]] = {
     "datasets/<int:pk>/versions/<int:number>/features/<str:name>/<int:scale>/": ["rsi_14"],
     "runs/<int:pk>/charts/<str:kind>/": RUN_CHARTS,
+    "runs/<int:pk>/predictions/<int:set_pk>/curves/<str:head>/": HEADS,
+    "models/<int:pk>/predictions/<int:prediction>/curves/<str:head>/": HEADS,
     "backtests/<int:pk>/charts/<str:kind>/": BACKTEST_CHARTS,
 }
 

@@ -100,9 +100,9 @@ def test_metrics_go_on_after_the_last_point_seen(client, run):
 def test_the_prediction_chart_joins_candles_scores_and_thresholds(client, run):
     figure = client.get(f"/runs/{run.pk}/predictions/chart/").json()["figure"]
     by_name = {trace["name"]: trace for trace in figure["data"]}
-    close = [value for value in by_name["Close"]["y"] if value is not None]
+    close = by_name["Price"]["close"]
     candles = factories.candles_of(run.experiment.version)
-    assert close[0] == candles.close[len(candles) // 2]
+    assert close[0] == float(f"{candles.close[len(candles) // 2]:.6g}")
     assert {0.5, 0.6} == set(by_name["Threshold, long"]["y"]) - {None}
 
 

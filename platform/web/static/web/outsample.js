@@ -66,7 +66,7 @@ function themed(figure) {
   if (data.length > 1) layout.margin.t = layout.annotations ? 52 : 36;
   if (layout.annotations) layout.legend.y = data.length > 6 ? 1.04 : 1.09;
   (layout.annotations || []).forEach((part) => Object.assign(part, { y: 1, yanchor: "bottom" })); // above the lines
-  (layout.shapes || []).forEach((shape) => { shape.line = { ...shape.line, color: token("muted") }; });
+  (layout.shapes || []).forEach((shape) => Object.assign(shape, { line: { ...shape.line, color: token("muted") }, fillcolor: token(shape.name || "muted") }));
   Object.keys(layout).filter((key) => /^[xy]axis/.test(key)).concat(["xaxis", "yaxis"]).forEach((key) => {
     layout[key] = { ...layout[key], gridcolor: line, zerolinecolor: line, linecolor: line, automargin: true };
   });
