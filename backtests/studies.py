@@ -24,7 +24,7 @@ from backtests.variants import (
     reason_of,
 )
 from jobs.errors import JobConflict, QueueFull
-from jobs.idempotency import replay
+from jobs.idempotency import remember, replay
 from jobs.models import Job
 from jobs.services import RESUMABLE, RETRY_AFTER_S, enqueue, request_cancel, resume_job
 from jobs.statuses import JobKind, JobStatus, Queue
@@ -289,37 +289,39 @@ def cancel_study(study: Study, *, user: User) -> int:
 
 
 @transaction.atomic
-def resume_study(study: Study, *, user: User) -> int:
+def resume_study(study: Study, *, user: User, idempotency_key: str = "") -> Job:
     """Go on with what was stopped or failed: from its checkpoint, or from the beginning.
 
-    A resumed run brings its backtest and its comparison along. Raises QueueFull, and JobConflict
-    when nothing can be resumed; nothing is resumed then.
+    A resumed run brings its backtest and its comparison along. Returns the first job that was made; it
+    keeps the key, and a known key gives it again. Raises QueueFull, and JobConflict when nothing can be
+    resumed; nothing is resumed then.
     """
-    resumed = sum(_resume(part, user) for part in StudyRun.objects.of_study(study))
+    request_sha256 = hashlib.sha256(f"resume study {study.pk}".encode()).hexdigest()
+    if job := replay(study.workspace, idempotency_key, request_sha256):
+        return job
+    made = [_resume(part, user) for part in StudyRun.objects.of_study(study)]
     if study.job.status in RESUMABLE:
-        resume_job(study.job, user, has_checkpoint=True)
-        resumed += 1
+        made.append(resume_job(study.job, user, has_checkpoint=True))
+    resumed = [job for job in made if job is not None]
     if not resumed:
         raise JobConflict("job_finished", "Nothing of this study was stopped.", job=study.job)
-    return resumed
+    remember(resumed[0], idempotency_key, request_sha256)
+    return resumed[0]
 
 
-def _resume(part: StudyRun, user: User) -> bool:
+def _resume(part: StudyRun, user: User) -> Job | None:
     """Resume the first job of the chain run, backtest, comparison that did not succeed."""
     if part.job is None:
-        return False
+        return None
     if part.run.job.status in RESUMABLE:
         try:
-            resume_run(part.run, user=user)
+            return resume_run(part.run, user=user)
         except JobConflict as error:
             if error.code != "no_checkpoint":
                 raise
-            resume_job(part.run.job, user, has_checkpoint=True)
-        return True
+            return resume_job(part.run.job, user, has_checkpoint=True)
     stopped = [job for job in part.chain() if job.status in RESUMABLE]
-    for job in stopped[:1]:
-        resume_job(job, user, has_checkpoint=True)
-    return bool(stopped)
+    return resume_job(stopped[0], user, has_checkpoint=True) if stopped else None
 
 
 def _cut(name: str, ending: str = "") -> str:

@@ -14,7 +14,7 @@ from backtests.studies import SEEDS_MAX, cancel_study, launch_study, resume_stud
 from backtests.study_table import WORDS, progress_of, table_json
 from backtests.variants import KEYS
 from jobs.api import started
-from jobs.errors import JobConflict, QueueFull
+from jobs.errors import JobConflict
 from modeling.models import Experiment
 
 SEEDS = 3
@@ -150,41 +150,43 @@ class StudyChange(VisibleRows):
     """Base of cancel and resume: 202 with the study, or 409 with the reason."""
 
     rows = Study.objects.select_related("job", "workspace")
-    action = ""
 
-    def change(self, study: Study, request: MemberRequest) -> None:
-        raise AssertionError("the base changes nothing")
-
-    @extend_schema(request=None, responses={202: StudyDetailSerializer})
-    def post(self, request: MemberRequest, pk: int) -> Response:
-        study = self.changeable(pk=pk)
-        try:
-            self.change(study, request)
-        except (JobConflict, QueueFull) as error:
-            raise refuse_conflict(error) from None
-        audit.record(
-            self.action,
-            workspace=study.workspace,
-            user=request.user,
-            subject=f"study {study.pk}",
-            request=request,
-        )
-        return Response(StudyDetailSerializer(self.found(pk=pk)).data, status=202)
+    def changed(self, pk: int, headers: dict[str, str] | None = None) -> Response:
+        return Response(StudyDetailSerializer(self.found(pk=pk)).data, status=202, headers=headers)
 
 
 class StudyCancel(StudyChange):
     """Ask everything of the study that is open to stop; finished runs stay."""
 
-    action = "cancel"
-
-    def change(self, study: Study, request: MemberRequest) -> None:
-        cancel_study(study, user=request.user)
+    @extend_schema(request=None, responses={202: StudyDetailSerializer})
+    def post(self, request: MemberRequest, pk: int) -> Response:
+        study = self.changeable(pk=pk)
+        try:
+            cancel_study(study, user=request.user)
+        except JobConflict as error:
+            raise refuse_conflict(error) from None
+        audit.record(
+            "cancel",
+            workspace=study.workspace,
+            user=request.user,
+            subject=f"study {study.pk}",
+            request=request,
+        )
+        return self.changed(pk)
 
 
 class StudyResume(StudyChange):
     """Go on with what was stopped or failed."""
 
-    action = "resume"
-
-    def change(self, study: Study, request: MemberRequest) -> None:
-        resume_study(study, user=request.user)
+    @extend_schema(request=None, responses={202: StudyDetailSerializer})
+    def post(self, request: MemberRequest, pk: int) -> Response:
+        study = self.changeable(pk=pk)
+        _, headers = started(
+            request,
+            study.workspace,
+            "resume",
+            lambda key: resume_study(study, user=request.user, idempotency_key=key),
+            lambda job: job,
+            subject=f"study {study.pk}",
+        )
+        return self.changed(pk, headers)

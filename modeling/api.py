@@ -8,11 +8,9 @@ from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema
 from rest_framework import generics, serializers
 from rest_framework.response import Response
 
-from accounts import audit
 from accounts.api_views import MemberRequest, VisibleList, VisibleRows
-from accounts.rest import refuse_conflict, whole_number
-from jobs.api import JobSerializer, cancelled
-from jobs.errors import JobConflict, QueueFull
+from accounts.rest import whole_number
+from jobs.api import JobSerializer, cancelled, started
 from markets.api.datasets import SPAN, SPAN_SCHEMA, span_of
 from modeling.models import BaselineScore, Fold, MetricPoint, PredictionSet, TrainingRun
 from modeling.reading import prediction_rows
@@ -205,14 +203,15 @@ class RunResume(VisibleRows):
     @extend_schema(request=None, responses={202: JobSerializer})
     def post(self, request: MemberRequest, pk: int) -> Response:
         run = self.changeable(pk=pk)
-        try:
-            job = resume_run(run, user=request.user)
-        except (JobConflict, QueueFull) as error:
-            raise refuse_conflict(error) from None
-        audit.record(
-            "resume", workspace=run.workspace, user=request.user, subject=run.pk, request=request
+        job, headers = started(
+            request,
+            run.workspace,
+            "resume",
+            lambda key: resume_run(run, user=request.user, idempotency_key=key),
+            lambda job: job,
+            subject=run.pk,
         )
-        return Response(JobSerializer(job).data, status=202)
+        return Response(JobSerializer(job).data, status=202, headers=headers)
 
 
 class PredictionSerializer(serializers.Serializer[Any]):

@@ -9,7 +9,7 @@ from django.db.models import F, QuerySet
 
 from accounts.models import User
 from jobs.claim import lock
-from jobs.idempotency import replay
+from jobs.idempotency import remember, replay
 from jobs.services import RESUMABLE, enqueue, resume_job
 from jobs.statuses import JobKind, JobStatus, Queue
 from modeling.models import Experiment, HoldoutOpening, TrainingRun
@@ -66,7 +66,7 @@ def open_holdout(
         return HoldoutOpening.objects.get(job=job), False
     lock_holdouts(experiment.workspace_id)
     if opening := HoldoutOpening.objects.filter(run=run).select_related("job").first():
-        return _again(opening, user), False
+        return _again(opening, user, idempotency_key, request_sha256), False
     _require_openable(run)
     job = enqueue(
         workspace=experiment.workspace,
@@ -90,13 +90,16 @@ def open_holdout(
     return opening, True
 
 
-def _again(opening: HoldoutOpening, user: User) -> HoldoutOpening:
+def _again(
+    opening: HoldoutOpening, user: User, idempotency_key: str, request_sha256: str
+) -> HoldoutOpening:
     if opening.job.status not in RESUMABLE:
         raise HoldoutRefused(
             "already_opened",
             "This run was scored on the hold-out already; a run is scored there once.",
         )
-    resume_job(opening.job, user, has_checkpoint=True)
+    resumed = resume_job(opening.job, user, has_checkpoint=True)
+    remember(resumed, idempotency_key, request_sha256)
     opening.refresh_from_db()
     return opening
 

@@ -10,7 +10,7 @@ from django.db.models.functions import Now
 
 from accounts.models import User, Workspace
 from jobs.errors import JobConflict
-from jobs.idempotency import replay
+from jobs.idempotency import remember, replay
 from jobs.models import Job
 from jobs.services import RESUMABLE, enqueue, resume_job
 from jobs.statuses import JobKind, Queue
@@ -167,10 +167,19 @@ def launch_run(
     return run, True
 
 
-def resume_run(run: TrainingRun, *, user: User) -> Job:
-    """A new job that goes on from the last checkpoint. Raises JobConflict with the reason."""
+@transaction.atomic
+def resume_run(run: TrainingRun, *, user: User, idempotency_key: str = "") -> Job:
+    """A new job that goes on from the last checkpoint; with a known key the one it made before.
+
+    Raises JobConflict with the reason.
+    """
+    request_sha256 = hashlib.sha256(f"resume run {run.pk}".encode()).hexdigest()
+    if job := replay(run.workspace, idempotency_key, request_sha256):
+        return job
     can_go_on = run.job.status in RESUMABLE and _can_go_on(run)
-    return resume_job(run.job, user, has_checkpoint=can_go_on)
+    resumed = resume_job(run.job, user, has_checkpoint=can_go_on)
+    remember(resumed, idempotency_key, request_sha256)
+    return resumed
 
 
 def _can_go_on(run: TrainingRun) -> bool:

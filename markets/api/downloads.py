@@ -3,11 +3,8 @@ from __future__ import annotations
 from drf_spectacular.utils import extend_schema
 from rest_framework.response import Response
 
-from accounts import audit
 from accounts.api_views import ApiView, MemberRequest, VisibleRows
-from accounts.rest import refuse_conflict
 from jobs.api import started
-from jobs.errors import JobConflict
 from markets.api.imports import ImportSerializer, job_of
 from markets.models import Dataset, Import
 from markets.services.downloads import go_on, launch_download, launch_newer
@@ -65,15 +62,12 @@ class DownloadResume(VisibleRows):
     @extend_schema(request=None, responses={202: ImportSerializer})
     def post(self, request: MemberRequest, pk: int) -> Response:
         row = self.changeable(pk=pk)
-        try:
-            go_on(row, user=request.user)
-        except JobConflict as error:
-            raise refuse_conflict(error) from None
-        audit.record(
+        _, headers = started(
+            request,
+            row.workspace,
             "resume",
-            workspace=row.workspace,
-            user=request.user,
+            lambda key: go_on(row, user=request.user, idempotency_key=key),
+            lambda job: job,
             subject=row.sent_name,
-            request=request,
         )
-        return Response(ImportSerializer(row).data, status=202)
+        return Response(ImportSerializer(row).data, status=202, headers=headers)

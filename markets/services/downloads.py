@@ -12,6 +12,8 @@ from django.utils import timezone
 
 from accounts.models import User, Workspace
 from jobs.errors import JobConflict
+from jobs.idempotency import remember, replay
+from jobs.models import Job
 from jobs.services import resume_job
 from jobs.statuses import TERMINAL, JobKind
 from markets.models import DatasetVersion, Import, Source, downloads_folder
@@ -95,16 +97,22 @@ def launch_newer(version: DatasetVersion, *, user: User, idempotency_key: str = 
 
 
 @transaction.atomic
-def go_on(row: Import, *, user: User) -> None:
+def go_on(row: Import, *, user: User, idempotency_key: str = "") -> Job:
     """Give a download that ended early a new job, which asks for what has not come yet.
 
-    Raises JobConflict when it has not ended, or ended well, or is no download.
+    With a known key it is the job made before. Raises JobConflict when the download has not ended, or
+    ended well, or is none.
     """
     if row.source != Source.EXCHANGE:
         raise JobConflict("no_checkpoint", "Only downloads go on. Send the file again.")
+    request_sha256 = hashlib.sha256(f"resume import {row.pk}".encode()).hexdigest()
+    if job := replay(row.workspace, idempotency_key, request_sha256):
+        return job
     ended = row.job
     row.job = resume_job(ended, user, has_checkpoint=True)
+    remember(row.job, idempotency_key, request_sha256)
     row.earlier_jobs.add(ended)
+    return row.job
 
 
 def forget_old_parts() -> int:

@@ -113,11 +113,14 @@ def started(
     action: str,
     start: Callable[[str], Any],
     job_of: Callable[[Any], Job],
+    *,
+    subject: object = None,
 ) -> tuple[Any, dict[str, str]]:
     """Start work once for its Idempotency-Key; the rows, and the headers of the answer.
 
-    `start` gets the key, `job_of` names the job of what it returns. A repeated request starts
-    nothing, is not recorded again and is answered with `Idempotency-Replayed: true`.
+    `start` gets the key, `job_of` names the job of what it returns, `subject` is what the audit names
+    in place of the job. A repeated request starts nothing, is not recorded again and is answered with
+    `Idempotency-Replayed: true`.
     """
     key = idempotency_key(request)
     earlier = idempotency.recent(workspace, key) if key else None
@@ -128,5 +131,11 @@ def started(
     job = job_of(made)
     if earlier is not None and earlier.pk == job.pk:
         return made, REPLAYED
-    audit.record(action, workspace=workspace, user=request.user, subject=job.pk, request=request)
+    audit.record(
+        action,
+        workspace=workspace,
+        user=request.user,
+        subject=job.pk if subject is None else subject,
+        request=request,
+    )
     return made, {}

@@ -46,6 +46,13 @@ def replay(workspace: Workspace, key: str, request_sha256: str) -> Job | None:
     return _newest(first)
 
 
+def remember(job: Job, key: str, request_sha256: str) -> None:
+    """Let a key that `replay` did not know stand for a job made in the same transaction."""
+    if key:
+        job.idempotency_key, job.request_sha256 = key, request_sha256
+        job.save(update_fields=["idempotency_key", "request_sha256"])
+
+
 def recent(workspace: Workspace, key: str) -> Job | None:
     first = _first(workspace, key)
     return _newest(first) if first is not None else None
