@@ -22,6 +22,10 @@ class Fenced(Exception):
     """The lease of this attempt is gone; nothing more may be written."""
 
 
+class PeerLost(Exception):
+    """Another process of this attempt is gone; whoever knows why has said so."""
+
+
 class JobConflict(Exception):
     """A request that the state of the job does not allow (409); `job` where there is one."""
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from django.db import InterfaceError, OperationalError
 
 from artifacts.store import FileChanged, QuotaExceeded
-from jobs.errors import Fenced, JobFailed, StopRequested
+from jobs.errors import Fenced, JobFailed, PeerLost, StopRequested
 from jobs.statuses import COUNTED, FAILURES, ExitKind, JobStatus
 from specs.declaration import InvalidSpec
 
@@ -193,6 +193,8 @@ def exit_of(error: BaseException) -> Exit:
             return Exit(ExitKind.PREEMPTED)
         case Fenced():
             return Exit(ExitKind.FENCED)
+        case PeerLost():
+            return Exit(ExitKind.KILLED)
         case InvalidSpec():
             return Exit(ExitKind.CONFIG, message=f"{error}. Change it and start again.")
         case FileChanged():

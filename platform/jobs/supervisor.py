@@ -21,7 +21,7 @@ from jobs.errors import Fenced
 from jobs.exits import Exit, exit_from_json, failed, with_process
 from jobs.models import Job, JobAttempt
 from jobs.statuses import FAILURES, ExitKind
-from jobs.trainer import EXIT_PREEMPTED, LEASE_VARIABLE
+from jobs.trainer import EXIT_PREEMPTED, LEASE_VARIABLE, HandedOver
 
 logger = logging.getLogger(__name__)
 
@@ -31,6 +31,7 @@ GRACE_S = {StopReason.DRAIN: 25.0}
 CANCEL_GRACE_S = 30.0
 # Threads that wait by spinning take the processor from the others of a busy machine: ten times slower.
 QUIET_THREADS = {"OMP_WAIT_POLICY": "PASSIVE"}
+SILENCE_S = 5.0  # from the end of the child to that of its own children
 LEAVE_S = 15.0  # from the committed result to the end of the process
 KIND_OF_STOP = {
     StopReason.CANCEL: ExitKind.CANCELLED,
@@ -40,12 +41,12 @@ KIND_OF_STOP = {
 }
 
 
-def supervise(job: Job, attempt: RunningAttempt, *, module: str) -> None:
+def supervise(job: Job, attempt: RunningAttempt, *, module: str, processes: int = 1) -> None:
     """Run `python -m module ATTEMPT` until it ends, and close the attempt by how it ended.
 
-    Call it from the main thread: the kernel ends the trainer when the thread that started it ends.
+    Several processes are started by torchrun and count as one trainer. Call it from the main thread: the kernel ends the trainer when the thread that started it ends.
     """
-    trainer = Trainer(attempt, module)
+    trainer = Trainer(attempt, module, processes)
     try:
         attempt.write(lambda: attempt.record_trainer(trainer.pid))
         Watch(attempt, trainer).until_exit()
@@ -59,16 +60,18 @@ def supervise(job: Job, attempt: RunningAttempt, *, module: str) -> None:
 class Trainer:
     """A child in its own session, with a pipe on which it says how it ended."""
 
-    def __init__(self, attempt: RunningAttempt, module: str) -> None:
+    def __init__(self, attempt: RunningAttempt, module: str, processes: int) -> None:
         self._reader, writer = os.pipe()
-        lease = {
+        lease: HandedOver = {
             "token": str(attempt.lease.token),
             "parent_pid": os.getpid(),
-            "report_fd": writer,
+            "report": f"/dev/fd/{writer}",
+            "processes": processes,
         }
+        started = [module] if processes == 1 else ["jobs.torchrun", str(processes), module]
         try:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", module, str(attempt.attempt_id)],
+                [sys.executable, "-m", *started, str(attempt.attempt_id)],
                 env={**os.environ, **QUIET_THREADS, LEASE_VARIABLE: json.dumps(lease)},
                 stdin=subprocess.DEVNULL,
                 pass_fds=(writer,),
@@ -78,7 +81,9 @@ class Trainer:
             os.close(writer)
         os.set_blocking(self._reader, False)
         self.pid = self._process.pid
+        self.is_several = processes > 1
         self.peak_mib = 0
+        self._said = b""
 
     def has_exited(self) -> bool:
         """True once it is dead; the pid stays reserved until `end_group` has reaped it."""
@@ -100,24 +105,50 @@ class Trainer:
         _, status, usage = os.wait4(self.pid, 0)
         self._process.returncode = os.waitstatus_to_exitcode(status)
         self.peak_mib = _peak_mib(usage)
+        self._wait_for_silence()
 
     @property
     def return_code(self) -> int:
         return int(self._process.returncode)
 
+    def _wait_for_silence(self) -> None:
+        """Until no process holds the pipe: those of torchrun are in sessions of their own and die by
+        the kernel's signal when it is gone, a moment later.
+        """
+        deadline = time.monotonic() + SILENCE_S
+        while time.monotonic() < deadline:
+            try:
+                chunk = os.read(self._reader, 65536)
+            except BlockingIOError:
+                time.sleep(0.01)
+                continue
+            if not chunk:
+                return
+            self._said += chunk
+        logger.error("a process of the trainer is still alive", extra={"pid": self.pid})
+
     def report(self) -> Exit | None:
-        """What the trainer said last; None when it said nothing."""
-        data = b""
-        with suppress(BlockingIOError):
-            while chunk := os.read(self._reader, 65536):
-                data += chunk
-        try:
-            return exit_from_json(json.loads(data)) if data else None
-        except ValueError:
-            return None
+        """What the trainer said last; None when it said nothing. Call it after `end_group`."""
+        return said_first([exit for line in self._said.splitlines() if (exit := _exit_in(line))])
 
     def close_pipe(self) -> None:
         os.close(self._reader)
+
+
+def said_first(ends: list[Exit]) -> Exit | None:
+    """Of what several processes said the end that names the cause: a failure the user can mend
+    before all others, and the loss of a peer last.
+    """
+    ends = [end for end in ends if end.kind != ExitKind.KILLED] or ends
+    ends = [end for end in ends if end.kind in FAILURES] or ends
+    return ends[0] if ends else None
+
+
+def _exit_in(line: bytes) -> Exit | None:
+    try:
+        return exit_from_json(json.loads(line))
+    except ValueError:
+        return None
 
 
 def _peak_mib(usage: resource.struct_rusage) -> int:
@@ -181,7 +212,7 @@ def _close(attempt: RunningAttempt, trainer: Trainer) -> None:
         "exit_code": code if code >= 0 else None,
         "signal": -code if code < 0 else None,
     }
-    end = exit_of_trainer(said, code, attempt)
+    end = exit_of_trainer(said, code, attempt, is_several=trainer.is_several)
     end = with_process(end, **process, peak_mib=trainer.peak_mib)
     if attempt.end(end) is None:
         # Closed by the trainer itself, with its results: only the process facts are missing.
@@ -196,8 +227,13 @@ def _note_process(attempt: RunningAttempt, process: dict[str, int | None], peak_
         logger.warning("process facts not written: %s", error, extra=attempt.log_extra)
 
 
-def exit_of_trainer(said: Exit | None, code: int, attempt: RunningAttempt) -> Exit:
-    """The exit of a trainer from what it said, its exit code, and what was asked of it."""
+def exit_of_trainer(
+    said: Exit | None, code: int, attempt: RunningAttempt, *, is_several: bool = False
+) -> Exit:
+    """The exit of a trainer from what it said, its exit code, and what was asked of it.
+
+    When one of several processes is killed, torchrun stops the others and exits with 1.
+    """
     if attempt.stalled:
         return Exit(ExitKind.STALLED)
     if said is not None and said.kind in FAILURES:
@@ -206,6 +242,8 @@ def exit_of_trainer(said: Exit | None, code: int, attempt: RunningAttempt) -> Ex
     if stop in KIND_OF_STOP:
         end = Exit(KIND_OF_STOP[stop], step=said.step if said else None)
         return _with_limit(end, attempt)
+    if is_several and code > 0 and (said is None or said.kind == ExitKind.PREEMPTED):
+        return Exit(ExitKind.KILLED)
     if said is not None and said.kind != ExitKind.OK:
         return said
     if code < 0:

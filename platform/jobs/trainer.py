@@ -20,6 +20,7 @@ import time
 import uuid
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypedDict
 
 if TYPE_CHECKING:
@@ -42,9 +43,25 @@ EXIT_NO_PARENT = 78
 
 
 class HandedOver(TypedDict):
+    """`report` is the path of the channel on which a trainer says how it ended."""
+
     token: str
     parent_pid: int
-    report_fd: int
+    report: str
+    processes: int
+
+
+@dataclass(frozen=True)
+class Place:
+    """Which of the processes of one attempt this is; `local_rank` counts those of this machine."""
+
+    rank: int
+    local_rank: int
+    processes: int
+
+    @property
+    def is_leader(self) -> bool:
+        return self.rank == 0
 
 
 def handed_over() -> HandedOver:
@@ -55,6 +72,14 @@ def handed_over() -> HandedOver:
         raise SystemExit(2)
     found: HandedOver = json.loads(text)
     return found
+
+
+def place() -> Place:
+    """Where torchrun put this process; a trainer without torchrun is the only one."""
+    processes = handed_over()["processes"]
+    if processes == 1:
+        return Place(0, 0, 1)
+    return Place(int(os.environ["RANK"]), int(os.environ["LOCAL_RANK"]), processes)
 
 
 def die_with_parent() -> None:
@@ -109,12 +134,36 @@ def run(main: Callable[[RunningAttempt], None]) -> int:
         attempt = attach(sys.argv[1])
     except Fenced:
         return EXIT_FENCED
+    report = _open_report()
     stop_flushing = _start_flushing(attempt)
     end = _end_of(main, attempt)
     stop_flushing()
     _flush_last(attempt)
-    _report(end)
+    _write_report(report, end)
     return exit_code(end)
+
+
+def run_beside(body: Callable[[], None]) -> int:
+    """Run the body of a follower, which holds no lease and writes nothing but how it failed.
+
+    The leader decides when all stop, so SIGTERM is not for a follower that has met it.
+    """
+    die_with_parent()
+    import django
+
+    django.setup()
+    from jobs.exits import exit_of
+
+    report = _open_report()
+    try:
+        body()
+        return EXIT_OK
+    except Exception as error:
+        end = exit_of(error)
+        if end.error_reference:
+            logger.exception("follower %s [%s]", end.kind, end.error_reference)
+        _write_report(report, end)
+        return exit_code(end)
 
 
 def exit_code(end: Exit) -> int:
@@ -185,15 +234,21 @@ def _flush_last(attempt: RunningAttempt) -> None:
         attempt.flush()
 
 
-def _report(end: Exit) -> None:
+def _open_report() -> int:
+    """Held until the process is gone: its end tells the supervisor that."""
+    return os.open(handed_over()["report"], os.O_WRONLY)
+
+
+def _write_report(channel: int, end: Exit) -> None:
+    """One line, so that several processes may write."""
     text = json.dumps(
         {
             "kind": str(end.kind),
             "code": end.code,
-            "message": end.message[:4000],
+            "message": end.message[:2000],
             "error_reference": end.error_reference,
             "step": end.step,
         }
     )
     with suppress(OSError):
-        os.write(handed_over()["report_fd"], text.encode())
+        os.write(channel, f"{text}\n".encode())

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+import os
 import signal
 import uuid
 
@@ -10,8 +12,9 @@ from jobs.claim import Lease
 from jobs.errors import Fenced
 from jobs.exits import Exit
 from jobs.statuses import ExitKind
-from jobs.supervisor import Trainer, Watch, exit_of_trainer
-from jobs.trainer import exit_code
+from jobs.supervisor import Trainer, Watch, exit_of_trainer, said_first
+from jobs.torchrun import lease_for_children
+from jobs.trainer import LEASE_VARIABLE, exit_code, place
 
 
 @pytest.fixture
@@ -58,6 +61,65 @@ def test_end_of_a_trainer_is_read_from_report_code_and_request(attempt, said, co
         attempt.request_stop(stop)
 
     assert exit_of_trainer(said, code, attempt).kind == kind
+
+
+@pytest.mark.parametrize(
+    "said, code, stop, kind",
+    [
+        (None, 1, None, ExitKind.KILLED),  # torchrun's exit code when one of them was killed
+        (Exit(ExitKind.KILLED), 1, None, ExitKind.KILLED),
+        (Exit(ExitKind.PREEMPTED), 1, None, ExitKind.KILLED),  # stopped by torchrun, not by us
+        (Exit(ExitKind.PREEMPTED), 1, StopReason.DRAIN, ExitKind.PREEMPTED),
+        (None, 1, StopReason.CANCEL, ExitKind.CANCELLED),
+        (Exit(ExitKind.OOM), 1, None, ExitKind.OOM),
+        (Exit(ExitKind.CRASHED), 1, None, ExitKind.CRASHED),
+    ],
+)
+def test_end_of_several_processes_is_told_apart_from_the_end_of_one(
+    attempt, said, code, stop, kind
+):
+    if stop:
+        attempt.request_stop(stop)
+
+    assert exit_of_trainer(said, code, attempt, is_several=True).kind == kind
+
+
+@pytest.mark.parametrize(
+    "kinds, first",
+    [
+        (["killed", "oom"], "oom"),  # the leader lost the follower that had no memory
+        (["crashed", "diverged"], "diverged"),
+        (["killed", "crashed"], "crashed"),
+        (["killed", "killed"], "killed"),
+        (["preempted"], "preempted"),
+    ],
+)
+def test_process_that_knows_the_cause_is_believed(kinds, first):
+    assert said_first([Exit(ExitKind(kind)) for kind in kinds]).kind == first
+
+
+def test_silent_processes_said_nothing():
+    assert said_first([]) is None
+
+
+def test_children_of_torchrun_get_its_pid_and_the_channel_by_its_path(monkeypatch):
+    lease = {"token": "t", "parent_pid": 1, "report": "/dev/fd/7", "processes": 2}
+    monkeypatch.setenv(LEASE_VARIABLE, json.dumps(lease))
+
+    handed = lease_for_children()
+    assert handed["parent_pid"] == os.getpid()
+    assert handed["report"] == f"/proc/{os.getpid()}/fd/7"
+
+
+def test_place_is_read_from_torchrun_only_when_there_are_several(monkeypatch):
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    lease = {"token": "t", "parent_pid": 1, "report": "", "processes": 1}
+    monkeypatch.setenv(LEASE_VARIABLE, json.dumps(lease))
+    assert place().is_leader
+
+    monkeypatch.setenv(LEASE_VARIABLE, json.dumps({**lease, "processes": 2}))
+    assert (place().rank, place().processes, place().is_leader) == (1, 2, False)
 
 
 def test_stalled_trainer_counts_as_stalled_not_killed(attempt):
