@@ -5,14 +5,13 @@ Only the trainer process imports this module; it loads torch.
 
 from __future__ import annotations
 
-import torch
 from django.conf import settings
 
+import jobs.errors
 from artifacts.store import verified_path
 from jobs.attempts import RunningAttempt
 from jobs.errors import JobFailed, StopRequested
-from jobs.exits import failed
-from jobs.statuses import EventKind, ExitKind
+from jobs.statuses import EventKind
 from markets.candles.frame import Candles
 from markets.features.compute import compute_features
 from modeling.baselines.ladder import Ladder
@@ -20,6 +19,7 @@ from modeling.baselines.linear import fit_linear
 from modeling.baselines.rungs import RungFailed
 from modeling.certifying import certify_fold, certify_predicted, certify_table
 from modeling.evaluation.paths import join_paths
+from modeling.failures import diverged, out_of_memory
 from modeling.fold_task import fold_task
 from modeling.folds import finish_fold, read_fold
 from modeling.judging import judge
@@ -29,10 +29,12 @@ from modeling.observing import RunObserver, Stage, newest_checkpoint
 from modeling.provenance import note_machine, provenance_of
 from modeling.sealed import candles_of, nanoseconds
 from modeling.storing import store_fold, store_result
+from modeling.training.assignment import Assignment
 from modeling.training.checkpoint import Checkpoint
-from modeling.training.errors import Diverged, OutOfMemory, Stopped
+from modeling.training.errors import Diverged, OutOfMemory, PeerLost, Stopped
 from modeling.training.fit import fit, steps_in_all
 from modeling.training.machine import set_threads
+from modeling.training.ranks import ALONE, Ranks
 from modeling.windows.errors import ContextTooShort, IntervalsMeet, NotEnoughHistory
 from modeling.windows.make import Windows, make_windows, prepare_fold
 from modeling.windows.selection import Selection
@@ -41,14 +43,16 @@ from modeling.windows.splits import Fold as WindowFold
 SHARE_OF_TRAINING, SCORING_FROM, STORING_FROM = 0.90, 0.92, 0.98
 
 
-def train(run: TrainingRun, attempt: RunningAttempt) -> None:
-    """Train every fold that is not finished, then score, judge and store the predictions."""
+def train(run: TrainingRun, attempt: RunningAttempt, ranks: Ranks = ALONE) -> None:
+    """Train every fold that is not finished, then score, judge and store the predictions.
+
+    Of several `ranks` this process is the leader: the others take part in the steps alone.
+    """
     spec, version = run.experiment.model_spec, run.experiment.version
-    threads = set_threads(run.threads or spec.training.threads)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    threads = set_threads(run.threads or spec.training.threads, processes=ranks.count)
     attempt.progress(0.0, "Reading the candles")
     candles = candles_of(run, version)
-    note_machine(run, attempt, candles, device, threads)
+    note_machine(run, attempt, candles, ranks, threads)
     windows = _windows_of(run, attempt, candles)
     attempt.raise_if_stopping()
     fit_bars = [windows.bars(fold.fit)[:: spec.windows.stride] for fold in windows.folds]
@@ -58,8 +62,9 @@ def train(run: TrainingRun, attempt: RunningAttempt) -> None:
         if _is_finished(run, attempt, fold.number):
             attempt.log(f"{stage.title} is finished already and not computed again.")
             continue
-        _train_fold(run, attempt, windows, fold, stage, device)
+        _train_fold(run, attempt, windows, fold, stage, ranks)
         attempt.raise_if_stopping()
+    ranks.dismiss()
     _finish(run, attempt, windows)
 
 
@@ -92,7 +97,7 @@ def _train_fold(
     windows: Windows,
     cut: WindowFold,
     stage: Stage,
-    device: torch.device,
+    ranks: Ranks,
 ) -> None:
     spec = run.experiment.model_spec
     folder = run.checkpoint_folder
@@ -105,7 +110,7 @@ def _train_fold(
     kept, of = len(fold.learned.selection.names), len(windows.table.names)
     if kept < of:
         attempt.log(f"{stage.title}: {kept} of {of} features selected.")
-    task = fold_task(spec, windows, fold, device)
+    task = fold_task(spec, windows, fold, ranks.device)
     if resume is not None:
         step = stage.steps_before + resume.step
         attempt.log(f"{stage.title}: going on after the checkpoint of step {resume.step}.")
@@ -116,15 +121,24 @@ def _train_fold(
         if spec.network.is_linear:
             fitted = fit_linear(task, windows.bars(cut.fit), cost_bps=spec.target.cost_bps)
         else:
-            fitted = fit(spec, task, provenance=provenance, observer=observer, resume=resume)
+            if ranks.count > 1:
+                shared = Assignment(spec, task, provenance, resume, stage.steps_before)
+                ranks.send(*shared.packed())
+            fitted = fit(
+                spec, task, provenance=provenance, observer=observer, resume=resume, ranks=ranks
+            )
     except RungFailed as error:
         raise JobFailed("not_fitted", f"{stage.title}: {error}. Choose more history.") from error
     except Stopped as error:
         raise StopRequested(f"stopped at step {error.step}") from error
     except Diverged as error:
-        raise _diverged(error, observer) from error
+        raise diverged(
+            error, steps_before=stage.steps_before, last_saved=observer.last_saved
+        ) from error
     except OutOfMemory as error:
-        raise _out_of_memory(error, observer) from error
+        raise out_of_memory(error, steps_before=stage.steps_before) from error
+    except PeerLost as error:
+        raise jobs.errors.PeerLost(str(error)) from error
     steps = steps_in_all(spec, len(task.fit_bars))
     share = SHARE_OF_TRAINING * (stage.steps_before + steps) / stage.steps_in_all
 
@@ -177,26 +191,3 @@ def _finish(run: TrainingRun, attempt: RunningAttempt, windows: Windows) -> None
     attempt.raise_if_stopping()
     attempt.progress(STORING_FROM, "Storing the predictions")
     store_result(run, attempt, folds, paths, judgement)
-
-
-def _diverged(error: Diverged, observer: RunObserver) -> JobFailed:
-    failure = failed(
-        ExitKind.DIVERGED,
-        step=observer.in_run(error.step),
-        learning_rate=error.learning_rate / 3,
-        checkpoint_step=observer.in_run(observer.last_saved or 0),
-    )
-    if observer.last_saved is not None:
-        return failure
-    return JobFailed(failure.code, failure.message.partition(" The checkpoint of")[0])
-
-
-def _out_of_memory(error: OutOfMemory, observer: RunObserver) -> JobFailed:
-    return failed(
-        ExitKind.OOM,
-        step=observer.in_run(error.step),
-        batch=error.batch,
-        needed_gb=(error.needed_bytes or 0) / 1e9,
-        free_gb=(error.free_bytes or 0) / 1e9,
-        next_batch=max(1, error.batch // 2),
-    )

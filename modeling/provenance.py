@@ -12,6 +12,7 @@ from jobs.attempts import RunningAttempt
 from markets.candles.frame import Candles, candles_sha256
 from modeling.models import TrainingRun
 from modeling.training.checkpoint import Provenance
+from modeling.training.ranks import Ranks
 
 LIBRARIES = ("torch", "numpy", "pandas", "scikit-learn", "lightgbm", "TA-Lib", "safetensors")
 
@@ -20,10 +21,12 @@ def note_machine(
     run: TrainingRun,
     attempt: RunningAttempt,
     candles: Candles,
-    device: torch.device,
+    ranks: Ranks,
     threads: int,
 ) -> None:
-    name = torch.cuda.get_device_name() if device.type == "cuda" else "cpu"
+    name = torch.cuda.get_device_name() if ranks.device.type == "cuda" else "cpu"
+    if ranks.count > 1:
+        name = f"{ranks.count} × {name}"
 
     def store() -> None:
         run.device, run.threads = name[:40], threads

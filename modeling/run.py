@@ -1,6 +1,9 @@
-"""The trainer: a process of its own for one attempt of one training run."""
+"""The trainer: a process of its own for one attempt of one training run.
 
-from jobs.trainer import die_with_parent, run
+With several devices torchrun starts it once for each; the first leads and the others follow.
+"""
+
+from jobs.trainer import die_with_parent, place, run, run_beside
 
 if __name__ == "__main__":
     die_with_parent()
@@ -28,14 +31,22 @@ def main(attempt):  # type: ignore[no-untyped-def]  # typed imports would load D
         predict_version(prediction, attempt)
         return
 
+    from modeling.beside import meet
     from modeling.pipeline import train
 
+    ranks = meet(place())
     rows = TrainingRun.objects.select_related("experiment", "workspace").prefetch_related(
         "experiment__versions__dataset__instrument", "experiment__versions__file"
     )
-    train(attempt.write(lambda: rows.get(job_id=attempt.job_id)), attempt)
+    train(attempt.write(lambda: rows.get(job_id=attempt.job_id)), attempt, ranks)
+
+
+def follow():  # type: ignore[no-untyped-def]  # as above
+    from modeling.beside import follow, meet
+
+    follow(meet(place()))
 
 
 if __name__ == "__main__":
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
-    sys.exit(run(main))
+    sys.exit(run(main) if place().is_leader else run_beside(follow))

@@ -227,6 +227,11 @@ def _check_quotas(spec: ModelSpec, timeframe_minutes: int) -> None:
         )
     if spec.training.epochs > settings.QUOTA_EPOCHS:
         refused["training.epochs"] = f"expected at most {settings.QUOTA_EPOCHS} in this workspace"
+    if spec.training.devices > settings.TRAINING_DEVICES:
+        refused["training.devices"] = (
+            f"found {spec.training.devices}; expected at most {settings.TRAINING_DEVICES}, "
+            "the devices that one run may take here"
+        )
     if spec.windows.context_bars > settings.QUOTA_CONTEXT_BARS:
         refused["windows.context_bars"] = (
             f"expected at most {settings.QUOTA_CONTEXT_BARS} in this workspace"

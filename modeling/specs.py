@@ -313,8 +313,14 @@ class TrainingSpec(Spec):
     seeds: tuple[int, ...] = declared(
         (0,), label="Seeds", help="One run for each seed.", min_length=1, max_length=20
     )
-    devices: Literal[1] = declared(
-        1, label="Devices", help="Processors or GPUs used by one run.", advanced=True
+    devices: int = declared(
+        1,
+        label="Devices",
+        help="GPUs that share each batch of one run. Where the setting OUTSAMPLE_DEVICES is above "
+        "the number of GPUs, processes share the processor instead: for tests, not for speed.",
+        ge=1,
+        le=8,
+        advanced=True,
     )
 
     @field_validator("seeds")

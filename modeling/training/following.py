@@ -10,7 +10,7 @@ from modeling.training.errors import Stopped
 from modeling.training.fit import FoldTask, FoldTrainer, PendingStep
 from modeling.training.machine import repeatable
 from modeling.training.observer import Unobserved
-from modeling.training.ranks import SeveralRanks
+from modeling.training.ranks import Ranks
 
 
 def fit_beside(
@@ -18,7 +18,7 @@ def fit_beside(
     task: FoldTask,
     *,
     provenance: Provenance,
-    ranks: SeveralRanks,
+    ranks: Ranks,
     resume: Checkpoint | None = None,
 ) -> None:
     """Take part in the steps of the leader's `fit`, with the same task and checkpoint, to its end.
@@ -35,10 +35,8 @@ def fit_beside(
 class _Follower(FoldTrainer):
     """Makes the steps that the leader makes, each on its own share of the batch."""
 
-    ranks: SeveralRanks
-
     def __init__(
-        self, spec: ModelSpec, task: FoldTask, *, provenance: Provenance, ranks: SeveralRanks
+        self, spec: ModelSpec, task: FoldTask, *, provenance: Provenance, ranks: Ranks
     ) -> None:
         super().__init__(
             spec,

@@ -15,14 +15,15 @@ Precision = Literal["fp32", "bf16"]
 NARROWEST_BF16_WIDTH = 128
 
 
-def set_threads(threads: int) -> int:
-    """Let torch compute with that many threads, 0 taking the physical cores; return their number.
+def set_threads(threads: int, *, processes: int = 1) -> int:
+    """Let torch compute with that many threads; return their number. 0 takes the physical cores, or
+    the part of one of several processes.
 
     Call it before anything is computed: another number of threads changes the last bits.
     """
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     physical = psutil.cpu_count(logical=False) or 1
-    chosen = threads or max(1, min(physical, usable or 1))
+    chosen = threads or max(1, min(physical, usable or 1) // processes)
     torch.set_num_threads(chosen)
     return chosen
 

@@ -42,6 +42,13 @@ class Ranks:
     count = 1
 
     @property
+    def device(self) -> torch.device:
+        """Where this process computes: its GPU, or the processor where there is none."""
+        if torch.cuda.is_available():
+            return torch.device("cuda", torch.cuda.current_device())
+        return torch.device("cpu")
+
+    @property
     def is_leader(self) -> bool:
         """Whether this process scores, logs, writes and decides."""
         return self.rank == 0
@@ -75,6 +82,14 @@ class Ranks:
     def dismiss(self) -> None:
         """Let the followers end: there is nothing more to train."""
 
+    def told(self) -> float | None:
+        """Wait, as a follower, for the leader's next number; None when training stops."""
+        return None
+
+    def receive(self) -> tuple[Json, dict[str, Array]] | None:
+        """Wait, as a follower, for what the leader sends; None when there is nothing more to train."""
+        return None
+
     @contextmanager
     def noticing_loss(self) -> Iterator[None]:
         """Within it, a process that is gone raises PeerLost in the others."""
@@ -103,7 +118,7 @@ class SeveralRanks(Ranks):
 
     def synchronised(self, module: nn.Module) -> nn.Module:
         """The module within DistributedDataParallel; the leader's weights go to all."""
-        return DistributedDataParallel(module, static_graph=True, broadcast_buffers=False)
+        return DistributedDataParallel(module, static_graph=True)
 
     def weighted(self, loss: Tensor, part: float) -> Tensor:
         """loss · n_r·W/N for W processes, n_r of the N samples being here."""
@@ -125,7 +140,7 @@ class SeveralRanks(Ranks):
         self._broadcast(torch.tensor([STOP, 0.0], dtype=torch.float64))
 
     def told(self) -> float | None:
-        """Wait for the leader's next number; None when training stops."""
+        """Wait, as a follower, for the leader's next number; None when training stops."""
         message = torch.zeros(2, dtype=torch.float64)
         self._broadcast(message)
         order, value = message.tolist()
@@ -140,11 +155,15 @@ class SeveralRanks(Ranks):
     def dismiss(self) -> None:
         """Let the followers end: there is nothing more to train."""
         self._send(b"")
+        distributed.destroy_process_group()
 
     def receive(self) -> tuple[Json, dict[str, Array]] | None:
-        """Wait for what the leader sends; None when the followers may end."""
+        """Wait, as a follower, for what the leader sends; None when there is nothing more to train."""
         text = self._received()
-        return (json.loads(text), load(self._received())) if text else None
+        if not text:
+            distributed.destroy_process_group()
+            return None
+        return json.loads(text), load(self._received())
 
     @contextmanager
     def noticing_loss(self) -> Iterator[None]:
@@ -187,12 +206,6 @@ def join(*, rank: int, local_rank: int, count: int) -> SeveralRanks:
         torch.cuda.set_device(local_rank)
     distributed.init_process_group("nccl" if on_gpu else "gloo")
     return SeveralRanks(rank, count)
-
-
-def leave() -> None:
-    """Close the connections to the other processes, where there are any."""
-    if distributed.is_initialized():
-        distributed.destroy_process_group()
 
 
 def _is_of_the_group(error: RuntimeError) -> bool:

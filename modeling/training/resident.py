@@ -51,6 +51,7 @@ class ResidentWindows:
         patch_bars: int,
         device: torch.device | str = "cpu",
     ) -> None:
+        self.source = bars
         self.context_bars = context_bars
         self.patch_bars = patch_bars
         self.device = torch.device(device)
@@ -93,12 +94,12 @@ class ResidentWindows:
             if int(last[at].min()) < coarse_bars(self.context_bars, k) - 1:
                 raise ValueError(f"a window begins before the first bar of scale {k}")
 
-    def batch(self, bars: Tensor) -> WindowBatch:
     def last_rows(self, bars: NDArray[np.int64]) -> NDArray[np.float32]:
         """Scaled features [n,F] of base bars, base scale."""
         at = torch.from_numpy(bars).to(self.device)
         return np.asarray(self._rows[1][at].cpu().numpy())
 
+    def batch(self, bars: Tensor) -> WindowBatch:
         """The windows that end at base bars [B], int64 on the device of the arrays."""
         coarse = {
             k: self._cut(k, last[bars].long(), coarse_bars(self.context_bars, k))

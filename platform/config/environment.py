@@ -25,6 +25,13 @@ def number(name: str, default: int, *, at_least: int = 0) -> int:
     return int(value)
 
 
+def gpus() -> int:
+    """NVIDIA GPUs that this process may use, counted without loading what would compute on them."""
+    found = len(list(Path("/dev").glob("nvidia[0-9]*")))
+    visible = text("CUDA_VISIBLE_DEVICES", "all")
+    return found if visible == "all" else min(found, len([n for n in visible.split(",") if n]))
+
+
 def names(name: str, default: str) -> list[str]:
     return [part.strip() for part in text(name, default).split(",") if part.strip()]
 

@@ -202,6 +202,8 @@ QUOTA_PARAMETERS = environment.number("OUTSAMPLE_QUOTA_PARAMETERS", 200_000_000,
 QUOTA_EPOCHS = environment.number("OUTSAMPLE_QUOTA_EPOCHS", 1000, at_least=1)
 QUOTA_CONTEXT_BARS = environment.number("OUTSAMPLE_QUOTA_CONTEXT_BARS", 4096, at_least=1)
 QUOTA_STORED_BYTES = environment.number("OUTSAMPLE_QUOTA_STORED_GIB", 20, at_least=1) * 2**30
+# Devices that one run may take. More than there are GPUs: the processes share the processor.
+TRAINING_DEVICES = environment.number("OUTSAMPLE_DEVICES", max(1, environment.gpus()), at_least=1)
 TIME_LIMIT_H = environment.number("OUTSAMPLE_TIME_LIMIT_H", 24, at_least=1)
 
 REST_FRAMEWORK = {

@@ -117,7 +117,8 @@ def test_any_printable_name_is_kept_as_it_is(client, body, name):
         ({"training": {"seeds": []}}, "training.seeds", "at least 1"),
         ({"training": {"seeds": [1, 1]}}, "training.seeds", "different"),
         ({"training": {"seeds": [-1]}}, "training.seeds", "0 to 2147483647"),
-        ({"training": {"devices": 2}}, "training.devices", "1"),
+        ({"training": {"devices": 2}}, "training.devices", "found 2; expected at most 1"),
+        ({"training": {"devices": 9}}, "training.devices", "at most 8"),
         ({"network": {"heads": 7, "d_model": 512}}, "network.heads", "heads must divide 512"),
         ({"network": {"layers": 1_000_000}}, "network.layers", "at most 24"),
         (

@@ -17,7 +17,7 @@ from modeling.specs import ModelSpec
 from modeling.training.errors import OutOfMemory, PeerLost, Stopped
 from modeling.training.fit import fit
 from modeling.training.following import fit_beside
-from modeling.training.ranks import join, leave
+from modeling.training.ranks import join
 from modeling.training.resident import ResidentWindows
 from modeling.training.weights import save_weights
 from tests.modeling.training.markets import (
@@ -69,7 +69,7 @@ def main(folder: Path, asked: dict[str, object]) -> None:
         told["saved"] = recorder.saved_steps
     (folder / f"told-{rank}.json").write_text(json.dumps(told))
     if "end" not in told:
-        leave()
+        ranks.dismiss() if ranks.is_leader else ranks.receive()
 
 
 def starve(resident: ResidentWindows, fails_at: object) -> None:

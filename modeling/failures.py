@@ -1,0 +1,45 @@
+"""How training that broke off is told to the user."""
+
+from __future__ import annotations
+
+from jobs.errors import JobFailed
+from jobs.exits import failed
+from jobs.statuses import ExitKind
+from modeling.training.errors import Diverged, OutOfMemory, TooFewDevices
+
+
+def diverged(error: Diverged, *, steps_before: int, last_saved: int | None) -> JobFailed:
+    """Steps of the error and of the last checkpoint count within the fold; the user sees the run's."""
+    failure = failed(
+        ExitKind.DIVERGED,
+        step=steps_before + error.step,
+        learning_rate=error.learning_rate / 3,
+        checkpoint_step=steps_before + (last_saved or 0),
+    )
+    if last_saved is not None:
+        return failure
+    return JobFailed(failure.code, failure.message.partition(" The checkpoint of")[0])
+
+
+def out_of_memory(error: OutOfMemory, *, steps_before: int) -> JobFailed:
+    return failed(
+        ExitKind.OOM,
+        step=steps_before + error.step,
+        batch=error.batch,
+        needed_gb=(error.needed_bytes or 0) / 1e9,
+        free_gb=(error.free_bytes or 0) / 1e9,
+        next_batch=max(1, error.batch // 2),
+    )
+
+
+def too_few_devices(error: TooFewDevices) -> JobFailed:
+    return devices_missing(found=error.found, wanted=error.wanted)
+
+
+def devices_missing(*, found: int, wanted: int) -> JobFailed:
+    return failed(
+        ExitKind.CONFIG,
+        field="training.devices",
+        found=wanted,
+        rule=f"at most {found}, the devices of the machine that trains",
+    )
