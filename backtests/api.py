@@ -372,6 +372,12 @@ class BacktestList(VisibleList, generics.ListAPIView):  # type: ignore[type-arg]
         if source.is_holdout:
             text = "A hold-out is scored once, by the backtest of its opening."
             raise Problem("holdout_set", text, status_code=409)
+        if source.path > 1:
+            text = (
+                f"These are the predictions of path {source.path}. A backtest takes path 1, fixed "
+                "beforehand, and its report shows the spread over all paths: choose those of path 1."
+            )
+            raise Problem("other_path", text, status_code=409)
         if (run := source.run) is None:
             text = (
                 "Predictions of a registered model are not backtested yet; choose those of a run."

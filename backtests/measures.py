@@ -246,6 +246,9 @@ HEADLINE = (
     "turnover",
 )
 
+# How far the paths of a combinatorial run lie apart.
+PATH_MEASURES = ("total_return", "sharpe", "max_drawdown", "trades")
+
 # Said beside a deflated Sharpe ratio that is the probabilistic one.
 NOTHING_TO_DEFLATE = "nothing to deflate by: this is the probability of a Sharpe ratio above zero"
 

@@ -58,8 +58,8 @@ class Rung:
 def run_backtest(row: Backtest, attempt: RunningAttempt) -> None:
     """Simulate the model, every rung with an action and every rule; judge and store them."""
     attempt.progress(0.05, "Reading the predictions")
-    stored = row.run.prediction_sets.filter(is_holdout=row.is_holdout).select_related("file")
-    sets = {found.rung: found for found in stored}
+    stored = row.run.prediction_sets.headline().filter(is_holdout=row.is_holdout)
+    sets = {found.rung: found for found in stored.select_related("file")}
     if PredictionSet.MODEL not in sets:
         raise JobFailed(
             "no_predictions", "The run has no predictions. Let it finish, then start again."
@@ -77,11 +77,12 @@ def run_backtest(row: Backtest, attempt: RunningAttempt) -> None:
     try:
         band = simulate_band(candles, targets[PredictionSet.MODEL], row.spec)
         rungs = _rungs(candles, _rule_targets(history, len(candles)) | targets, row, attempt)
+        others = _other_paths(candles, policies[PredictionSet.MODEL], row, attempt)
     except InvalidSpan as error:
         raise JobFailed("invalid_spec", f"backtest.span: {error}") from error
     attempt.raise_if_stopping()
     attempt.progress(0.5, "Judging")
-    judged = _judged(row, candles, targets[PredictionSet.MODEL], band, rungs)
+    judged = _judged(row, candles, targets[PredictionSet.MODEL], band, rungs, others)
     report = build_report(row, judged)
     attempt.raise_if_stopping()
     attempt.progress(0.9, "Storing the report")
@@ -185,12 +186,26 @@ def _rungs(
     return rungs
 
 
+def _other_paths(
+    candles: Candles, policy: PolicySpec, row: Backtest, attempt: RunningAttempt
+) -> list[Simulation]:
+    """An account for each path behind the first, with the same assumptions; they are no trials."""
+    stored = row.run.prediction_sets.filter(is_holdout=row.is_holdout, path__gt=1)
+    accounts = []
+    for found in stored.select_related("file").order_by("path"):
+        attempt.raise_if_stopping()
+        table = read_predictions(_path(found.file, row))
+        accounts.append(simulate(candles, _targets(candles, table, found, row, policy), row.spec))
+    return accounts
+
+
 def _judged(
     row: Backtest,
     candles: Candles,
     targets: NDArray[np.float64],
     band: Band,
     rungs: list[Rung],
+    others: list[Simulation],
 ) -> Judged:
     simulation = band.headline
     benchmark = next(rung.simulation for rung in rungs if rung.name == BUY_AND_HOLD)
@@ -205,10 +220,12 @@ def _judged(
     )
     daily = returns_of(daily_values(simulation))
     shape = shape_of(daily)
+    summary = summarize(simulation, benchmark)
     return Judged(
         band=band,
         benchmark=benchmark,
-        summary=summarize(simulation, benchmark),
+        summary=summary,
+        paths=[summary, *(summarize(other, benchmark) for other in others)],
         benchmark_summary=summarize(benchmark, benchmark),
         rungs={rung.name: summarize(rung.simulation, benchmark) for rung in rungs},
         failed_rungs=_failed_rungs(row, rungs),

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from backtests.engine.band import Band
 from backtests.engine.ledger import Simulation
 from backtests.ledger import Ledger
+from backtests.measures import PATH_MEASURES
 from backtests.metrics.measures import DAYS_PER_YEAR
 from backtests.metrics.series import monthly_returns, worst_drawdowns, yearly_returns
 from backtests.metrics.summary import Summary
@@ -31,8 +32,13 @@ from backtests.specs import SpanSpec
 from markets.candles.report import utc_text
 from modeling.causality import state_of
 from modeling.certainty import certainty_of
+from modeling.evaluation.paths import spread_of
 
 FEW_TRADES = 100
+PATH_WORDS = (
+    "This is path 1 of the splits, fixed beforehand; a split also learns from bars behind its test "
+    "blocks."
+)
 BOTH_TOUCHED = {
     "stop_first": "The stop is taken to have come first; the band holds the other reading.",
     "target_first": "The target is taken to have come first, the kinder reading, also in the headline; "
@@ -47,6 +53,7 @@ class Judged:
     band: Band
     benchmark: Simulation
     summary: Summary
+    paths: list[Summary]
     benchmark_summary: Summary
     rungs: dict[str, Summary]
     failed_rungs: dict[str, str]
@@ -113,6 +120,10 @@ def _numbers(judged: Judged) -> tuple[dict[str, Any], dict[str, str]]:
         "ambiguous_share": judged.band.ambiguous_share,
         "final_equity_range": _final_range(judged.band),
     }
+    if len(judged.paths) > 1:
+        numbers["paths"] = {
+            key: spread_of([path.numbers[key] for path in judged.paths]) for key in PATH_MEASURES
+        }
     if judged.break_even.bps is None:
         reasons["break_even_bps"] = (
             "loses_without_costs" if judged.break_even.word == "none" else "above_200_bps"
@@ -258,7 +269,8 @@ def _assumptions(row: Backtest, judged: Judged) -> list[dict[str, Any]]:
         (
             "Splits",
             f"{model.evaluation.scheme}, embargo {model.evaluation.embargo_bars} bars, "
-            f"hold-out {model.evaluation.holdout_fraction:.0%} sealed.",
+            f"hold-out {model.evaluation.holdout_fraction:.0%} sealed."
+            + (f" {PATH_WORDS}" if len(judged.paths) > 1 else ""),
             "",
         ),
     ]

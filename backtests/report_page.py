@@ -9,7 +9,7 @@ import numpy as np
 from django.core.paginator import Page, Paginator
 
 from accounts.editing import PER_PAGE
-from backtests.measures import HEADLINE, MEASURES, NOTHING_TO_DEFLATE, REASONS
+from backtests.measures import HEADLINE, MEASURES, NOTHING_TO_DEFLATE, PATH_MEASURES, REASONS
 from backtests.models import Backtest
 from backtests.reading import equity_columns, trade_count, trade_rows
 from markets.charts import Figure
@@ -20,6 +20,7 @@ Json = dict[str, Any]  # Any: stored JSON
 MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 # The darkest shade of the month table stands for this return, in percent of the colour.
 DEEPEST_SHADE, DEEPEST_RETURN = 45, 0.10
+SPREAD = ("Lowest", "Median", "Highest")
 RUNG_KEYS = ("total_return", "sharpe", "max_drawdown", "trades", "exposure", "turnover")
 
 
@@ -90,6 +91,29 @@ def rung_rows(report: Json) -> list[Json]:
             "reason": failed.get(name, ""),
         }
         for name in in_order([*named, *failed])
+    ]
+
+
+def path_rows(report: Json) -> list[Json]:
+    """Every path of a combinatorial run, then the ends and the middle of all; else nothing."""
+    spread = report.get("numbers", {}).get("paths", {})
+    columns = [
+        [*found["values"], found["min"], found["median"], found["max"]]
+        for found in (spread.get(key) for key in PATH_MEASURES)
+        if found
+    ]
+    rows = list(zip(*columns, strict=True))
+    labels = [f"Path {number}" for number in range(1, len(rows) - 2)]
+    return [
+        {
+            "label": label,
+            "cells": [
+                {"measure": MEASURES[key], "value": value}
+                for key, value in zip(PATH_MEASURES, values, strict=True)
+            ],
+            "is_headline": label == "Path 1",
+        }
+        for label, values in zip([*labels, *SPREAD][: len(rows)], rows, strict=True)
     ]
 
 

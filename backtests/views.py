@@ -132,6 +132,7 @@ def report_context(row: Backtest, request: HttpRequest) -> dict[str, Any]:
         "month_rows": report_page.month_rows(report),
         "rung_heads": report_page.rung_heads(),
         "rung_rows": report_page.rung_rows(report),
+        "path_rows": report_page.path_rows(report),
         "certainty": certainty_table(report["numbers"].get("certainty", {})),
         "trades": trades_page(row, request),
         "trade_sort": trade_sort(request),

@@ -103,18 +103,31 @@ class RunSerializer(serializers.ModelSerializer[TrainingRun]):
 
     def get_backtest(self, run: TrainingRun) -> int | None:
         return next((row.pk for row in run.backtests.all() if row.is_own), None)
+
+
 BACKTESTS = TrainingRun._meta.get_field("backtests").related_model._default_manager
-
-
 LISTED = TrainingRun.objects.select_related("job").prefetch_related(
-    Prefetch("prediction_sets", PredictionSet.objects.only("run", "rung", "path", "is_holdout")),
+    Prefetch(
+        "prediction_sets", PredictionSet.objects.only("run", "rung", "path", "is_holdout", "sha256")
+    ),
     # Their app lies above this one. A list needs no report of theirs.
     Prefetch("backtests", BACKTESTS.only("run", "is_own")),
 )
 
 
+class PathSerializer(serializers.ModelSerializer[PredictionSet]):
+    """The predictions of one path; those of the first are the run's own."""
+
+    predictions = serializers.IntegerField(source="pk")
+
+    class Meta:
+        model = PredictionSet
+        fields = ("path", "predictions", "sha256")
+
+
 class RunDetailSerializer(RunSerializer):
     folds = FoldSerializer(many=True)
+    paths = serializers.SerializerMethodField()
     baselines = BaselineSerializer(many=True)
     selection = serializers.SerializerMethodField()
 
@@ -124,6 +137,7 @@ class RunDetailSerializer(RunSerializer):
             *RunSerializer.Meta.fields,
             "metrics",
             "folds",
+            "paths",
             "selection",
             "baselines",
             "causality",
@@ -137,6 +151,12 @@ class RunDetailSerializer(RunSerializer):
             "device",
             "threads",
         )
+
+    @extend_schema_field(PathSerializer(many=True))
+    def get_paths(self, run: TrainingRun) -> list[dict[str, Any]]:
+        """Empty unless the scheme is cpcv."""
+        sets = [row for row in run.prediction_sets.all() if row.path and row.rung == row.MODEL]
+        return list(PathSerializer(sorted(sets, key=lambda row: row.path), many=True).data)
 
     @extend_schema_field(SharesSerializer(allow_null=True))
     def get_selection(self, run: TrainingRun) -> dict[str, Any] | None:
