@@ -36,11 +36,15 @@ METRICS = (
     ("volatility", "qlike", "QLIKE", 3),
     ("risk", "ordinal_brier", "risk ordinal Brier", 4),
 )
-# Specification of the evaluation, section 11: what `small` must reach on a single cut, by symbol.
+# Specification of the evaluation, section 11: what `small` must reach on a single cut, by symbol, and
+# what the learned rungs reach there on naive features; on ours they may lie a hundredth below it.
 LEAST_R2 = {"BTCUSDT": 0.530, "ETHUSDT": 0.448}
 LEAST_AUC = 0.53
-# How far the AUC may lie below those of logistic regression and gradient boosting.
-BELOW_RUNGS = 0.01
+AUC_OF_RUNGS = {
+    "BTCUSDT": {"logistic": 0.547, "gradient_boosting": 0.556},
+    "ETHUSDT": {"logistic": 0.544, "gradient_boosting": 0.543},
+}
+BELOW = 0.01
 POLL_S = 2.0
 MODEL = "model"
 
@@ -79,7 +83,7 @@ def launched(server: Server, dataset: Mapping[str, Any], asked: argparse.Namespa
         "name": f"{dataset['symbol']}, {asked.preset}, {asked.scheme}",
         "datasets": [{"dataset": dataset["id"], "version": version}],
         "preset": asked.preset,
-        "spec": {"evaluation": evaluation, "training": {"seeds": asked.seeds}},
+        "spec": {**asked.spec, "evaluation": evaluation, "training": {"seeds": asked.seeds}},
     }
     answer = server.post("/api/experiments/", body)
     if answer.status != 201:
@@ -182,9 +186,10 @@ def missed(dataset: Mapping[str, Any], done: Sequence[Finished]) -> Iterator[str
         "volatility R² of HAR": (r2, score_of(rungs["har"], "volatility", "r2")[0] or 0.0),
         "AUC": (auc, LEAST_AUC),
     }
-    for name in ("logistic", "gradient_boosting"):
-        theirs = score_of(rungs[name], "action", "auc")[0] or 0.0
-        bars[f"AUC of {name} less {BELOW_RUNGS}"] = (auc, theirs - BELOW_RUNGS)
+    for name, known in AUC_OF_RUNGS.get(dataset["symbol"], {}).items():
+        bars[f"AUC of {name}"] = (score_of(rungs[name], "action", "auc")[0] or 0.0, known - BELOW)
+    logistic = score_of(rungs["logistic"], "action", "auc")[0] or 0.0
+    bars["AUC of logistic in this run"] = (auc, logistic)
     for name, (found, least) in bars.items():
         if found < least:
             yield f"{dataset['symbol']}: {name}: found {found:.4f}, expected at least {least:.4f}"
@@ -198,6 +203,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="venue_symbol_….ext")
     parser.add_argument("--preset", default="small")
+    parser.add_argument("--spec", type=json.loads, default={}, help="what differs, as JSON")
     parser.add_argument("--scheme", default="single", choices=("single", "anchored", "rolling"))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     return parser.parse_args()
