@@ -10,6 +10,7 @@ from modeling.models import RegisteredModel
 
 FORMAT = "outsample-model-1"
 WEIGHTS = "weights.safetensors"
+SPAN = ("from_at", "to_at", "parts")
 HOW_TO_LOAD = (
     f"Check that the SHA-256 of {WEIGHTS} is weights.sha256.",
     "Compute features.names with markets.features.compute.compute_features on each of features.scales, "
@@ -50,6 +51,11 @@ def trained_on(model: RegisteredModel) -> dict[str, Any]:
     run = model.run
     version = run.experiment.version
     slices = model.fold.splits["slices"]
+
+    def span(name: str) -> dict[str, Any]:
+        """From when to when, and under combinatorial cross-validation in which stretches."""
+        return {key: slices[name][key] for key in SPAN if key in slices[name]}
+
     return {
         "instrument": str(version.dataset.instrument),
         "timeframe": version.dataset.timeframe,
@@ -57,9 +63,9 @@ def trained_on(model: RegisteredModel) -> dict[str, Any]:
         "data_sha256": run.data_sha256,
         "is_synthetic": version.is_synthetic,
         "fold": model.fold.number,
-        "fit": {key: slices["fit"][key] for key in ("from_at", "to_at")},
-        "calibration": {key: slices["calibration"][key] for key in ("from_at", "to_at")},
-        "test": {key: slices["test"][key] for key in ("from_at", "to_at")},
+        "fit": span("fit"),
+        "calibration": span("calibration"),
+        "test": span("test"),
     }
 
 

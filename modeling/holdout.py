@@ -1,4 +1,4 @@
-"""The body of an opened hold-out: the last fold's weights on the sealed span, scored once.
+"""The body of an opened hold-out: the newest fold's weights on the sealed span, scored once.
 
 Only the trainer process imports this module; it loads torch.
 """
@@ -39,9 +39,7 @@ def score_holdout(opening: HoldoutOpening, attempt: RunningAttempt) -> None:
     spec, version = run.experiment.model_spec, run.experiment.version
     set_threads(run.threads or spec.training.threads)
     attempt.progress(0.0, "Reading the candles")
-    last = attempt.write(
-        lambda: run.folds.select_related("weights", "predictions").latest("number")
-    )
+    last = attempt.write(lambda: run.newest_fold)
     candles = _whole_candles(opening)
     attempt.raise_if_stopping()
     attempt.progress(0.1, "Computing features")
@@ -88,18 +86,18 @@ def _whole_candles(opening: HoldoutOpening) -> Candles:
 
 
 def _as_trained(windows: Windows, stored: Fold, run: TrainingRun) -> TrainedFold:
-    """The last fold with the scalers and thresholds it was trained with, proved equal to the stored.
+    """The newest fold with the scalers and thresholds it was trained with, proved equal to the stored.
 
     They are fitted on the fit slice alone, so that more candles behind it change nothing.
     """
     selection = Selection.from_json(stored.state["selection"])
     spec = run.experiment.model_spec
-    fold = prepare_fold(windows, windows.folds[-1], spec, selection=selection)
+    fold = prepare_fold(windows, windows.folds[stored.number - 1], spec, selection=selection)
     learned = json.loads(json.dumps(fold.learned.to_json()))
     if any(stored.state[name] != value for name, value in learned.items()):
         raise JobFailed(
             "not_as_trained",
-            "The last fold is not prepared as it was when it was trained; the code has changed since. "
+            "The newest fold is not prepared as it was when it was trained; the code has changed since. "
             "Run the experiment again and open the hold-out with the new run.",
         )
     volatility = window_volatility(spec, windows, windows.bars(fold.fold.fit))

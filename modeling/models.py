@@ -14,6 +14,7 @@ from artifacts.models import StoredFile
 from jobs.models import Job
 from markets.models import DatasetVersion, Instrument
 from modeling.specs import ModelSpec
+from modeling.windows.cpcv import NEWEST_SPLIT
 from specs.columns import SpecColumn
 
 
@@ -126,6 +127,14 @@ class RunQuerySet(VisibleQuerySet):
     def is_withheld(self) -> bool:
         """Whether a leak alarm that nobody has explained keeps the verdicts back."""
         return bool(self.leak_alarm.get("raised")) and not self.alarm_explanation
+
+    @property
+    def newest_fold(self) -> Fold:
+        """The fold that learned last of those trained an embargo before the hold-out."""
+        folds = self.folds.select_related("weights", "predictions")
+        if self.experiment.model_spec.evaluation.scheme == "cpcv":
+            return folds.get(number=NEWEST_SPLIT)
+        return folds.latest("number")
 
     @property
     def checkpoint_folder(self) -> Path:

@@ -6,6 +6,7 @@ Only the trainer process imports this module; it loads torch.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -46,8 +47,8 @@ Notice = dict[str, Any]  # Any: a code, a message and sometimes a count
 class Reach:
     """Which bars of a version are predicted: out of sample and not sealed.
 
-    `tested_from` is the first instant (ns UTC) at which the fold predicted a bar it was not trained
-    on; on the model's own market, whatever the venue, nothing earlier is predicted.
+    `tested_from` is the first instant (ns UTC) behind everything the fold was trained on at which it
+    predicted a bar; on the model's own market, whatever the venue, nothing earlier is predicted.
     """
 
     is_own: bool
@@ -75,7 +76,7 @@ def predict_version(row: ModelPrediction, attempt: RunningAttempt) -> None:
     attempt.raise_if_stopping()
     attempt.progress(0.1, "Computing features")
     fold = as_stored(run, stored, _windows(row, candles))
-    reach = Reach(row.model.shares_market_of(version), int(walked(stored, MODEL)["known_at"][0]))
+    reach = Reach(row.model.shares_market_of(version), _tested_from(row))
     bars = reach.out_of_sample(fold.windows)
     notices += _in_sample(reach, fold.windows)
     if not bars.size:
@@ -101,6 +102,19 @@ def predict_version(row: ModelPrediction, attempt: RunningAttempt) -> None:
             attempt.succeed(f"{len(bars)} bars predicted.")
 
         write_end(attempt, store)
+
+
+def _tested_from(row: ModelPrediction) -> int:
+    """A combinatorial split also learns from bars behind its test blocks; those in front do not count."""
+    stored = row.model.fold
+    learned = nanoseconds(datetime.fromisoformat(stored.splits["slices"]["calibration"]["to_at"]))
+    known = np.asarray(walked(stored, MODEL)["known_at"], dtype=np.int64)
+    behind = known[known > learned]
+    if behind.size:
+        return int(behind[0])
+    embargo_bars = row.model.run.experiment.model_spec.evaluation.embargo_bars
+    bar_ns = round(row.version.bar.total_seconds()) * 1_000_000_000
+    return learned + max(1, embargo_bars) * bar_ns
 
 
 def _require_known_features(row: ModelPrediction) -> None:

@@ -39,7 +39,7 @@ def register_model(
     stage: str = RegisteredModel.Stage.CANDIDATE,
     notes: str = "",
 ) -> RegisteredModel:
-    """Give the weights of a fold a name; without a number it is the last fold, which has seen most.
+    """Give the weights of a fold a name; without a number it is the fold that learned last.
 
     Raises RegistryRefused for a run that cannot be used, InvalidSpec for a name, fold, stage or
     notes that cannot.
@@ -156,7 +156,7 @@ def _checked_notes(notes: str) -> str:
 
 def _chosen_fold(run: TrainingRun, number: int | None) -> Fold:
     folds = {fold.number: fold for fold in run.folds.exclude(finished_at=None)}
-    chosen = folds.get(max(folds, default=0) if number is None else number)
+    chosen = run.newest_fold if number is None else folds.get(number)
     if chosen is None:
         known = ", ".join(str(number) for number in folds)
         raise InvalidSpec({"fold": f"found {number}; expected one of {known}"})

@@ -94,7 +94,8 @@ def plan_experiment(
             raise
         raise NotEnoughHistory(
             f"The dataset has {bars} usable bars, this experiment needs at least {needed}. "
-            "Choose a longer dataset, fewer folds, a shorter context or a shorter embargo.",
+            "Choose a longer dataset, fewer folds or another scheme, a shorter context or a shorter "
+            "embargo.",
             found=int(bars),
             needed=needed,
         ) from error
