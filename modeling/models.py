@@ -83,13 +83,13 @@ class Experiment(WorkspaceRow):
         return self.versions.all()[0]
 
 
-class TrainingRun(WorkspaceRow):
 class RunQuerySet(VisibleQuerySet):
     def for_list(self) -> RunQuerySet:
         """Without what only the page of a run shows."""
         return self.defer("causality", "libraries", "notices")
 
 
+class TrainingRun(WorkspaceRow):
     """One seed of an experiment; its status is that of its job."""
 
     experiment = models.ForeignKey(Experiment, on_delete=models.PROTECT, related_name="runs")
@@ -114,9 +114,9 @@ class RunQuerySet(VisibleQuerySet):
     alarm_explained_at = models.DateTimeField(null=True)
     notices = models.JSONField(default=list)
 
-    class Meta:
     objects = RunQuerySet.as_manager()  # type: ignore[misc]  # narrows the base's manager
 
+    class Meta:
         ordering = ["-pk"]
         indexes = [models.Index(fields=["workspace", "-created_at"], name="runs_by_workspace")]
 
