@@ -21,7 +21,7 @@ from rest_framework.response import Response
 from rest_framework.throttling import AnonRateThrottle, UserRateThrottle
 
 from accounts.paging import KeyPaginator
-from artifacts.store import FileChanged, QuotaExceeded
+from artifacts.store import QUOTA_STORED, FileChanged, QuotaExceeded
 from specs.declaration import InvalidSpec
 from specs.strict_json import UnusableJson, parse_json
 
@@ -136,7 +136,7 @@ def _problem_of(error: Exception) -> Problem | None:
     if isinstance(error, DjangoPermissionDenied):
         return Problem("forbidden", "Not allowed.", status_code=403)
     if isinstance(error, QuotaExceeded):
-        return Problem("quota_stored", str(error), status_code=429)
+        return Problem(QUOTA_STORED, str(error), status_code=429)
     if isinstance(error, FileChanged | FileNotFoundError):
         text = "A stored file is gone or has changed. Import or run it again."
         return Problem("data_changed", text, status_code=409)

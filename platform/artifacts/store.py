@@ -20,6 +20,7 @@ from artifacts.models import StoredFile
 from artifacts.storage import fsync_folder
 
 CHUNK = 1024 * 1024
+QUOTA_STORED = "quota_stored"  # the code of every refusal for want of room
 
 
 class FileChanged(Exception):
@@ -44,12 +45,7 @@ def store_file(path: Path, *, workspace_id: int, name: str, media_type: str) -> 
     Raises QuotaExceeded before anything is copied.
     """
     size = path.stat().st_size
-    used = stored_bytes(workspace_id)
-    if used + size > settings.QUOTA_STORED_BYTES:
-        raise QuotaExceeded(
-            f"The workspace stores {used / 2**30:.1f} GiB of {settings.QUOTA_STORED_BYTES / 2**30:.0f} GiB "
-            f"and this file has {size / 2**30:.2f} GiB. Delete what is no longer used."
-        )
+    require_room(workspace_id, size)
     sha256 = sha256_of(path)
     key = f"{workspace_id}/{sha256[:2]}/{sha256}{Path(name).suffix}"
     # Saved even where the name exists: its content may have been damaged since.
@@ -62,6 +58,18 @@ def store_file(path: Path, *, workspace_id: int, name: str, media_type: str) -> 
         sha256=sha256,
         size=size,
         media_type=media_type,
+    )
+
+
+def require_room(workspace_id: int, file_bytes: int = 0) -> None:
+    """Raises QuotaExceeded where such a file, or anything at all, is more than may be stored."""
+    used, limit = stored_bytes(workspace_id), settings.QUOTA_STORED_BYTES
+    if used < limit and used + file_bytes <= limit:
+        return
+    this = f" and this file has {file_bytes / 2**30:.2f} GiB" if file_bytes else ""
+    raise QuotaExceeded(
+        f"The workspace stores {used / 2**30:.1f} GiB of {limit / 2**30:.0f} GiB{this}. "
+        "Delete what is no longer used."
     )
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from django.db import InterfaceError, OperationalError
 
-from artifacts.store import FileChanged, QuotaExceeded
+from artifacts.store import QUOTA_STORED, FileChanged, QuotaExceeded
 from jobs.errors import Fenced, JobFailed, PeerLost, StopRequested
 from jobs.statuses import COUNTED, FAILURES, ExitKind, JobStatus
 from specs.declaration import InvalidSpec
@@ -17,7 +17,6 @@ from specs.declaration import InvalidSpec
 THIRD_TRY_DELAY_S = 30
 
 CODE_OF = {kind: str(kind) for kind in FAILURES} | {ExitKind.CONFIG: "invalid_spec"}
-QUOTA_STORED = "quota_stored"  # the same code that an upload over the quota is refused with
 KIND_OF = {code: kind for kind, code in CODE_OF.items()}
 
 # What the user reads, and what to do next. Filled by `failed(kind, …)` or by `outcome_of`.

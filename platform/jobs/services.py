@@ -10,6 +10,7 @@ from django.db.models import F
 from django.db.models.functions import Now
 
 from accounts.models import User, Workspace
+from artifacts.store import QUOTA_STORED, QuotaExceeded, require_room
 from jobs import idempotency
 from jobs.claim import lock_workspace
 from jobs.errors import JobConflict, QueueFull
@@ -95,6 +96,11 @@ def _check_quotas(workspace: Workspace, kind: str, *, is_launch: bool) -> None:
             )
     if not is_launch:
         return
+    try:
+        require_room(workspace.pk)
+    except QuotaExceeded as error:
+        # Hours of work whose result could not be stored.
+        raise QueueFull(QUOTA_STORED, str(error), RETRY_AFTER_S) from None
     limit = settings.JOBS_LAUNCHES_PER_HOUR
     hour = Job.objects.filter(
         workspace=workspace, is_launch=True, created_at__gt=Now() - timedelta(hours=1)

@@ -8,6 +8,7 @@ from django.db import connection, transaction
 from django.db.models import F
 
 from accounts.models import User, Workspace
+from artifacts.models import StoredFile
 from jobs.errors import InvalidIdempotencyKey, JobConflict, QueueFull
 from jobs.exits import Exit
 from jobs.idempotency import replay
@@ -185,6 +186,18 @@ def test_launch_quota_counts_launches_of_the_last_hour(make_training, settings):
 
     Job.objects.filter(pk=first.pk).update(created_at=F("created_at") - timedelta(minutes=61))
     make_training()
+
+
+def test_workspace_without_room_launches_nothing_whose_result_it_cannot_store(
+    make_training, make_job, workspace, settings
+):
+    settings.QUOTA_STORED_BYTES = 7
+    StoredFile.objects.create(workspace=workspace, name="a", key="a", sha256="", size=7)
+
+    with pytest.raises(QueueFull, match="Delete what is no longer used") as refused:
+        make_training()
+    assert refused.value.code == "quota_stored"
+    make_job()
 
 
 def test_an_ablation_is_one_launch_and_a_chained_backtest_none(make_training, make_job, settings):
