@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import jobs.errors
 from jobs.trainer import Place
@@ -27,9 +29,15 @@ def meet(place: Place) -> Ranks:
 def follow(ranks: Ranks) -> None:
     """Train beside the leader until it needs no more; the leader decides when all stop."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    while (given := ranks.receive()) is not None:
+        _train(Assignment.unpacked(*given, ranks.device), ranks)
+
+
+@contextmanager
+def loss_told() -> Iterator[None]:
+    """Another process that is gone ends this one as killed: the job is tried again."""
     try:
-        while (given := ranks.receive()) is not None:
-            _train(Assignment.unpacked(*given, ranks.device), ranks)
+        yield
     except PeerLost as error:
         raise jobs.errors.PeerLost(str(error)) from error
 

@@ -5,9 +5,11 @@ Only the trainer process imports this module; it loads torch.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from django.conf import settings
 
-import jobs.errors
 from artifacts.store import verified_path
 from jobs.attempts import RunningAttempt
 from jobs.errors import JobFailed, StopRequested
@@ -31,7 +33,7 @@ from modeling.sealed import candles_of, nanoseconds
 from modeling.storing import store_fold, store_result
 from modeling.training.assignment import Assignment
 from modeling.training.checkpoint import Checkpoint
-from modeling.training.errors import Diverged, OutOfMemory, PeerLost, Stopped
+from modeling.training.errors import Diverged, OutOfMemory, Stopped
 from modeling.training.fit import fit, steps_in_all
 from modeling.training.machine import set_threads
 from modeling.training.ranks import ALONE, Ranks
@@ -117,7 +119,7 @@ def _train_fold(
         attempt.write(lambda: attempt.event(EventKind.RESUMED, step=step, fold=stage.fold))
     observer = RunObserver(run, attempt, folder, stage, SHARE_OF_TRAINING)
     observer.last_saved = resume.step if resume is not None else None
-    try:
+    with _ends_told(stage, observer):
         if spec.network.is_linear:
             fitted = fit_linear(task, windows.bars(cut.fit), cost_bps=spec.target.cost_bps)
         else:
@@ -127,18 +129,6 @@ def _train_fold(
             fitted = fit(
                 spec, task, provenance=provenance, observer=observer, resume=resume, ranks=ranks
             )
-    except RungFailed as error:
-        raise JobFailed("not_fitted", f"{stage.title}: {error}. Choose more history.") from error
-    except Stopped as error:
-        raise StopRequested(f"stopped at step {error.step}") from error
-    except Diverged as error:
-        raise diverged(
-            error, steps_before=stage.steps_before, last_saved=observer.last_saved
-        ) from error
-    except OutOfMemory as error:
-        raise out_of_memory(error, steps_before=stage.steps_before) from error
-    except PeerLost as error:
-        raise jobs.errors.PeerLost(str(error)) from error
     steps = steps_in_all(spec, len(task.fit_bars))
     share = SHARE_OF_TRAINING * (stage.steps_before + steps) / stage.steps_in_all
 
@@ -151,6 +141,22 @@ def _train_fold(
     attempt.progress(share, f"{stage.title}: checking that no prediction knows the future")
     certify_predicted(run, attempt, windows, fold, fitted, result)
     store_fold(run, attempt, fold, fitted, result)
+
+
+@contextmanager
+def _ends_told(stage: Stage, observer: RunObserver) -> Iterator[None]:
+    """Every way out of a fold before its end becomes what the job is told of it."""
+    before = stage.steps_before
+    try:
+        yield
+    except RungFailed as error:
+        raise JobFailed("not_fitted", f"{stage.title}: {error}. Choose more history.") from error
+    except Stopped as error:
+        raise StopRequested(f"stopped at step {error.step}") from error
+    except Diverged as error:
+        raise diverged(error, steps_before=before, last_saved=observer.last_saved) from error
+    except OutOfMemory as error:
+        raise out_of_memory(error, steps_before=before) from error
 
 
 def _log_ladder(attempt: RunningAttempt, stage: Stage, ladder: Ladder) -> None:

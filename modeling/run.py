@@ -31,20 +31,22 @@ def main(attempt):  # type: ignore[no-untyped-def]  # typed imports would load D
         predict_version(prediction, attempt)
         return
 
-    from modeling.beside import meet
+    from modeling.beside import loss_told, meet
     from modeling.pipeline import train
 
-    ranks = meet(place())
     rows = TrainingRun.objects.select_related("experiment", "workspace").prefetch_related(
         "experiment__versions__dataset__instrument", "experiment__versions__file"
     )
-    train(attempt.write(lambda: rows.get(job_id=attempt.job_id)), attempt, ranks)
+    row = attempt.write(lambda: rows.get(job_id=attempt.job_id))
+    with loss_told():
+        train(row, attempt, meet(place()))
 
 
 def follow():  # type: ignore[no-untyped-def]  # as above
-    from modeling.beside import follow, meet
+    from modeling.beside import follow, loss_told, meet
 
-    follow(meet(place()))
+    with loss_told():
+        follow(meet(place()))
 
 
 if __name__ == "__main__":

@@ -168,12 +168,8 @@ class SeveralRanks(Ranks):
     @contextmanager
     def noticing_loss(self) -> Iterator[None]:
         """Within it, a process that is gone raises PeerLost in the others."""
-        try:
+        with _noticing_loss():
             yield
-        except RuntimeError as error:
-            if not _is_of_the_group(error):
-                raise
-            raise PeerLost(str(error)) from error
 
     def _send(self, content: bytes) -> None:
         self._broadcast(torch.tensor([len(content)]))
@@ -197,15 +193,26 @@ def join(*, rank: int, local_rank: int, count: int) -> SeveralRanks:
     """Meet the other processes that torchrun started; waits until all are there.
 
     With GPUs the process takes the one of its local number, without any all compute on the processor.
-    Raises TooFewDevices when there are some GPUs but fewer than processes.
+    Raises TooFewDevices when there are some GPUs but fewer than processes; PeerLost.
     """
     on_gpu = torch.cuda.is_available()
     if on_gpu:
         if torch.cuda.device_count() < count:
             raise TooFewDevices(torch.cuda.device_count(), count)
         torch.cuda.set_device(local_rank)
-    distributed.init_process_group("nccl" if on_gpu else "gloo")
-    return SeveralRanks(rank, count)
+    with _noticing_loss():
+        distributed.init_process_group("nccl" if on_gpu else "gloo")
+        return SeveralRanks(rank, count)
+
+
+@contextmanager
+def _noticing_loss() -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:
+        if not _is_of_the_group(error):
+            raise
+        raise PeerLost(str(error)) from error
 
 
 def _is_of_the_group(error: RuntimeError) -> bool:
