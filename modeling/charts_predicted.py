@@ -101,7 +101,7 @@ def shown_bars(
     predicted columns, `realised_volatility`, and `threshold` (on |action|); NaN = unknown. A longer
     span keeps its ends, both sides of its gaps and fold borders (up to 100 of them), and, of equal
     stretches, the lowest and highest value of each line and of action / threshold, so that no
-    stretch with a decision goes without a mark.
+    stretch with a decision goes without a mark; the rest is spread evenly.
     """
     times = np.asarray(columns["open_at"], dtype=np.int64)
     fold = np.asarray(columns["fold"], dtype=np.int64)
@@ -141,7 +141,9 @@ def _kept(values: Mapping[str, Floats], broken: Bools, most: int) -> Ints:
     reach = values["action"] / np.where(values["threshold"] > 0, values["threshold"], np.nan)
     lines = [values[name] for name in LINES] + [reach]
     each = (most - len(edges)) // len(lines)
-    return np.unique(np.concatenate([edges, *(thinned(line, each) for line in lines)]))
+    kept = np.unique(np.concatenate([edges, *(thinned(line, each) for line in lines)]))
+    more = np.linspace(0, total - 1, most - len(kept)).astype(np.int64)
+    return np.unique(np.concatenate([kept, more]))
 
 
 def _most_frequent(values: Mapping[str, Floats], kept: Ints) -> Ints:
@@ -251,10 +253,11 @@ def _price(shown: Shown) -> list[Figure]:
 
 
 def _marks(shown: Shown) -> list[Figure]:
+    below, above = ("low", "high") if shown.has_candles else ("close", "close")
     marks = []
-    for sign, name, symbol, role in (
-        (1, "Long decision", "triangle-up", "up"),
-        (-1, "Short decision", "triangle-down", "down"),
+    for sign, name, symbol, role, price in (
+        (1, "Long decision", "triangle-up", "up", below),
+        (-1, "Short decision", "triangle-down", "down", above),
     ):
         at = np.flatnonzero(shown.side == sign)
         marks.append(
@@ -265,7 +268,7 @@ def _marks(shown: Shown) -> list[Figure]:
                 "meta": role,
                 "marker": {"symbol": symbol, "size": 8},
                 "x": utc_times(shown.times[at]),
-                "y": numbers(shown.values["close"][at]),
+                "y": numbers(shown.values[price][at]),
                 "customdata": numbers(shown.values["action"][at]),
                 "hovertemplate": "score %{customdata:.3f}",
             }

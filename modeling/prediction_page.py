@@ -14,6 +14,7 @@ from django.shortcuts import render
 
 from markets.chart_answers import chart_answer
 from markets.reading import CandleRange, range_links, shown_span, span_query
+from modeling.certainty import certainty_of, certainty_table
 from modeling.charting import head_figure, prediction_figure, shown_predictions
 from modeling.charts_calibration import calibration_title
 from modeling.charts_predicted import MOST_INSTANTS, Shown, predictions_table, thinning_note
@@ -118,6 +119,7 @@ def _head_context(judged: Judged, head: str) -> dict[str, Any]:
         "rungs": _rung_rows(judged, head),
         "rung_measure": HEAD_MEASURES.get((verdict or {}).get("metric", "")),
         "confusion": _confusion(found, head),
+        "certainty": certainty_table(certainty_of(judged.metrics)),
     }
 
 

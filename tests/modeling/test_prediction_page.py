@@ -1,0 +1,346 @@
+"""The page of a prediction set: chart, table and API agree, every head has a tab, the seal holds."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+
+import numpy as np
+import pytest
+from rest_framework.test import APIClient
+
+from accounts.models import AuditEvent
+from artifacts.store import local_path
+from jobs.statuses import JobStatus
+from markets.reading import iso_times
+from modeling.evaluation.table import read_predictions
+from modeling.models import BaselineScore, PredictionSet
+from tests import factories, predicted, registry
+
+pytestmark = pytest.mark.django_db
+
+HEADS = ("action", "regime", "confidence", "volatility", "risk")
+COLUMNS = {"Score": "action", "Confidence": "confidence", "Predicted σ": "volatility"}
+
+
+@pytest.fixture
+def alice(client):
+    user = factories.make_user("alice")
+    client.force_login(user)
+    return user
+
+
+@pytest.fixture
+def run(alice):
+    return predicted.make_predicted_run(alice.first_workspace())
+
+
+@pytest.fixture
+def own(run):
+    return run.prediction_sets.get()
+
+
+def page_of(client, run, **query):
+    return client.get(f"/runs/{run.pk}/predictions/", query).content.decode()
+
+
+def chart_of(client, row, **query):
+    return client.get(f"/runs/{row.run_id}/predictions/{row.pk}/chart/", query).json()
+
+
+def trace(answer, name):
+    return next(item for item in answer["figure"]["data"] if item["name"] == name)
+
+
+def rows_of(client, row, **query):
+    """Heading → text cells of the table twin, and the times."""
+    query = {"as": "rows", **query}
+    html = client.get(f"/runs/{row.run_id}/predictions/{row.pk}/chart/", query).content.decode()
+    headings = re.findall(r"<th scope=\"col\"[^>]*>([^<]*)</th>", html)
+    rows = re.findall(r"<tr><th scope=\"row\" class=\"num\">([^<]*)</th>(.*?)</tr>", html)
+    cells = [[time, *re.findall(r"<td[^>]*>([^<]*)</td>", rest)] for time, rest in rows]
+    return dict(zip(headings, zip(*cells, strict=True), strict=True))
+
+
+def plain(text):
+    return float(text.replace("−", "-").replace("\u2009", ""))
+
+
+def stored(row):
+    return read_predictions(local_path(row.file))
+
+
+def six(value):
+    return float(f"{value:.6g}")
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_every_head_has_a_tab_with_scores_intervals_and_a_curve(client, run, own, head):
+    page = page_of(client, run, head=head)
+    assert 'aria-current="page"' in page.split('aria-label="Heads"')[1].split("</nav>")[0]
+    assert f"/runs/{run.pk}/predictions/{own.pk}/curves/{head}/" in page
+    assert "95 % intervals" in page
+    assert "8 without a known outcome left out" in page
+    figure = client.get(f"/runs/{run.pk}/predictions/{own.pk}/curves/{head}/").json()["figure"]
+    assert {len(item["x"]) for item in figure["data"]} == {15}
+
+
+def test_confidence_curve_is_the_one_that_was_stored_with_the_scores(client, run, own):
+    figure = client.get(f"/runs/{run.pk}/predictions/{own.pk}/curves/confidence/").json()["figure"]
+    bins = run.metrics["confidence"]["reliability"]["value"]
+    assert figure["data"][0]["x"] == [six(said) for said, _, _ in bins]
+    assert figure["data"][0]["y"] == [six(came) for _, came, _ in bins]
+
+
+def test_regime_and_risk_show_what_was_taken_for_what(client, run):
+    page = page_of(client, run, head="regime")
+    counts = run.metrics["regime"]["confusion"]["value"]
+    assert "Said volatile" in page
+    assert f"{int(counts[2][1])} <span" in page
+    assert "Said high" in page_of(client, run, head="risk")
+
+
+def test_uncalibrated_confidence_says_so_with_its_figures(client, run):
+    page = page_of(client, run, head="confidence")
+    assert "uncalibrated" in page
+    assert "at most 0.05 wanted" in page
+
+
+def test_verdict_and_rungs_stand_on_the_tab_and_a_failed_rung_has_its_reason(client, run):
+    BaselineScore.objects.create(run=run, rung="dlinear", reason="Fold 2: it diverged.")
+    page = page_of(client, run, head="regime")
+    assert "Not better than logistic regression at naming the coming regime." in page
+    assert "Fold 2: it diverged." in page
+
+
+def test_withheld_verdicts_stay_away(client, run):
+    run.leak_alarm = {"raised": True, "reasons": ["AUC 0.71"]}
+    run.save()
+    page = page_of(client, run, head="regime")
+    assert "leak alarm" in page
+    assert "Not better than" not in page
+
+
+def test_head_with_too_few_samples_says_how_many_it_has(client, run, own):
+    table = predicted.heads_of(factories.candles_of(run.experiment.version).slice(0, 150))
+    own.file = factories.make_stored(
+        run.workspace, lambda path: predicted.write_predictions(path, table, "BTC"), "few.parquet"
+    )
+    own.rows = 150
+    own.save()
+    figure = client.get(f"/runs/{run.pk}/predictions/{own.pk}/curves/risk/").json()["figure"]
+    assert figure["data"] == []
+    assert figure["layout"]["meta"]["summary"] == "Found 142 test samples; a curve needs 200."
+
+
+@pytest.mark.parametrize("span", [{}, {"from": "2024-02-05T00:00Z", "to": "2024-02-06T12:00Z"}])
+def test_chart_table_and_api_agree_at_ends_and_extremes(client, run, own, span):
+    answer, table = chart_of(client, own, **span), rows_of(client, own, **span)
+    api = APIClient()
+    api.force_login(run.experiment.workspace.memberships.get().user)
+    listed = {}
+    for start in ("2024-02-01T00:00Z", "2024-02-07T00:00Z"):
+        query = {"from": span.get("from", start), "to": span.get("to", "2024-03-01T00:00Z")}
+        found = api.get(f"/api/predictions/{own.pk}/", query).json()
+        listed |= {row["open_at"][:16].replace("T", " "): row for row in found}
+    assert len(listed) > 400
+    for heading, name in COLUMNS.items():
+        drawn = trace(
+            answer,
+            {"Score": "Action score", "Predicted σ": "Predicted volatility"}.get(heading, heading),
+        )
+        points = {x[:16]: y for x, y in zip(drawn["x"], drawn["y"], strict=True) if y is not None}
+        listed_values = [row[name] for row in listed.values()]
+        times = table["Time (UTC)"]
+        assert [plain(cell) for cell in table[heading]] == list(points.values())
+        assert times[0] == min(listed) == min(points)
+        assert times[-1] == max(listed) == max(points)
+        for time in (times[0], times[-1]):
+            assert points[time] == six(listed[time][name])
+        assert max(points.values()) == six(max(listed_values))
+        assert min(points.values()) == six(min(listed_values))
+
+
+def test_marks_are_the_bars_whose_score_reaches_the_threshold_of_their_fold(client, run, own):
+    table = stored(own)
+    level = np.where(table["fold"] == 1, 0.6, 0.5)
+    window = {"from": "2024-02-05T00:00Z", "to": "2024-02-06T12:00Z"}
+    times = np.array([text[:16].replace("T", " ") for text in iso_times(table["open_at"])])
+    inside = (times >= "2024-02-05 00:00") & (times < "2024-02-06 12:00")
+    answer = chart_of(client, own, **window)
+    assert answer["note"] == ""
+    for name, reached in (
+        ("Long decision", table["action"] >= level),
+        ("Short decision", table["action"] <= -level),
+    ):
+        assert [x[:16] for x in trace(answer, name)["x"]] == times[inside & reached].tolist()
+    assert "Marked are" in chart_of(client, own)["note"]
+
+
+def test_fold_borders_purge_embargo_and_gap_are_where_they_were_cut(client, run, own):
+    answer = chart_of(client, own)
+    strip = {item["name"]: item for item in answer["figure"]["data"] if item.get("yaxis") == "y7"}
+    second = stored(own)
+    border = second["open_at"][second["fold"] == 2][0]
+    label = 48 * 300 * 10**9
+    start = str(np.datetime64(int(border - label), "ns").astype("datetime64[s]")).replace("T", " ")
+    assert strip["Purge"]["x"] == [start]
+    assert strip["Purge"]["width"] == [48 * 300_000]
+    assert sum(strip["Embargo"]["width"]) == 288 * 300_000
+    assert strip["Gap"]["customdata"] == ["12 bars without a prediction"]
+    assert [note["text"] for note in answer["figure"]["layout"]["annotations"]] == [
+        "fold 1",
+        "fold 2",
+    ]
+
+
+def test_answers_are_small_and_need_few_queries(client, run, own, django_assert_max_num_queries):
+    with django_assert_max_num_queries(15):
+        page = page_of(client, run, head="regime")
+    assert len(page) < 100_000
+    with django_assert_max_num_queries(15):
+        answer = chart_of(client, own)
+    assert len(json.dumps(answer)) < 500_000
+    assert max(len(item["x"]) for item in answer["figure"]["data"]) <= 510
+
+
+def test_jump_to_a_date_works_without_a_script(client, run, own):
+    page = page_of(client, run, at="2024-02-05", head="risk")
+    assert "2024-02-05T00:00:00Z" in page
+    assert "?head=risk&amp;from=2024-02-04" in page
+    assert "as=table&amp;from=2024-02-05" in page
+    assert "Later" in page
+    assert client.get(f"/runs/{run.pk}/predictions/", {"at": "never"}).status_code == 400
+
+
+def test_table_lists_at_most_five_hundred_rows_and_leads_to_every_bar(client, run, own):
+    address = f"/runs/{run.pk}/predictions/{own.pk}/chart/"
+    page = client.get(address, {"as": "table"}).content.decode()
+    assert page.count('<th scope="row"') <= 500
+    found = re.search(r"\?as=table&amp;(from=[^\"]*)\">List every bar", page)
+    assert found is not None
+    page = client.get(f"{address}?as=table&{found[1].replace('&amp;', '&')}").content.decode()
+    assert page.count('<th scope="row"') == 500
+    assert "List every bar" not in page
+    assert "Later" in page
+
+
+def test_nothing_lies_behind_the_seal(client, run, own):
+    sealed = run.experiment.holdout_at
+    edge = f"{sealed:%Y-%m-%d %H:%M}"
+    answer = chart_of(client, own, **{"from": "2024-01-01T00:00Z", "to": "2024-03-01T00:00Z"})
+    for item in answer["figure"]["data"]:
+        assert all(x < edge for x in item["x"])
+    behind = {"from": f"{sealed:%Y-%m-%dT%H:%M}Z", "to": "2024-03-01T00:00Z"}
+    empty = chart_of(client, own, **behind)
+    assert empty["figure"]["layout"]["meta"]["summary"] == "No predictions in this span."
+    assert (
+        "No predictions in this span"
+        in client.get(
+            f"/runs/{run.pk}/predictions/{own.pk}/chart/", {"as": "table", **behind}
+        ).content.decode()
+    )
+    assert "are sealed" in page_of(client, run)
+
+
+def test_opened_holdout_has_its_own_chart_scores_and_words(client, run, own):
+    row = predicted.open_holdout_of(run)
+    page = page_of(client, run, set=row.pk, head="volatility")
+    assert "opened hold-out" in page
+    assert "are sealed" not in page_of(client, run)
+    assert f"{run.opening.metrics['volatility']['r2']['value']:.3f}" in page
+    first = trace(chart_of(client, row), "Action score")["x"][0]
+    # A bar is sealed when it closes behind the instant.
+    assert first > f"{run.experiment.holdout_at - row.bar:%Y-%m-%d %H:%M:%S}"
+    assert f"?set={row.pk}&amp;head=risk" in page
+
+
+def test_predictions_of_a_learned_rung_have_a_page_of_their_own(client, run, own):
+    row = PredictionSet.objects.create(
+        workspace=run.workspace,
+        run=run,
+        rung="logistic",
+        **{
+            name: getattr(own, name)
+            for name in ("file_id", "sha256", "rows", "first_at", "last_at", "folds")
+        },
+    )
+    page = page_of(client, run, set=row.pk)
+    assert "Logistic regression" in page
+    assert "0.515" in page
+    assert chart_of(client, row)["figure"]["data"]
+
+
+def test_set_of_another_run_and_unknown_words_are_404(client, run, own, alice):
+    other = predicted.make_predicted_run(alice.first_workspace(), predicted.minutes(13))
+    foreign = other.prediction_sets.get()
+    for address in (
+        f"/runs/{run.pk}/predictions/?set={foreign.pk}",
+        f"/runs/{run.pk}/predictions/?set=x",
+        f"/runs/{run.pk}/predictions/?head=mood",
+        f"/runs/{run.pk}/predictions/{foreign.pk}/chart/",
+        f"/runs/{run.pk}/predictions/{foreign.pk}.csv",
+        f"/runs/{run.pk}/predictions/{own.pk}/curves/mood/",
+    ):
+        assert client.get(address).status_code == 404
+
+
+def test_csv_and_parquet_hold_the_whole_set_and_are_audited(client, run, own):
+    address = f"/runs/{run.pk}/predictions/{own.pk}"
+    text = b"".join(client.get(f"{address}.csv")).decode()
+    rows = list(csv.DictReader(text.splitlines()))
+    table = stored(own)
+    assert len(rows) == own.rows
+    assert [float(row["action"]) for row in rows] == table["action"].tolist()
+    assert rows[-1]["realised_return"] == ""
+    packed = b"".join(client.get(f"{address}.parquet").streaming_content)
+    assert packed == local_path(own.file).read_bytes()
+    assert AuditEvent.objects.filter(action="export").count() == 2
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        (JobStatus.RUNNING, "no predictions yet"),
+        (JobStatus.FAILED, "ended as failed and left no predictions"),
+    ],
+)
+def test_run_without_predictions_says_why_and_leads_to_it(client, alice, status, words):
+    run = factories.make_run(factories.make_experiment(alice.first_workspace()), status=status)
+    page = page_of(client, run)
+    assert words in page
+    assert f'href="/runs/{run.pk}/"' in page
+
+
+def test_predictions_of_a_registered_model_have_the_same_page(client, run, own):
+    registry.loadable(run)
+    row = registry.make_prediction(registry.make_model(run))
+    address = f"/models/{row.model_id}/predictions/{row.pk}/"
+    page = client.get(address, {"head": "volatility"}).content.decode()
+    assert "Predicted volatility" not in page
+    assert f"{run.metrics['volatility']['r2']['value']:.3f}" in page
+    assert f"{address}curves/volatility/" in page
+    figure = client.get(f"{address}curves/volatility/").json()["figure"]
+    assert sum(figure["data"][0]["customdata"]) == own.rows - 8
+    chart = client.get(f"{address}chart/").json()["figure"]
+    assert "yaxis7" in chart["layout"]
+    assert not [item for item in chart["data"] if item["name"] in ("Purge", "Embargo")]
+
+
+def test_model_without_scores_says_why_and_draws_no_curve(client, run, own):
+    registry.loadable(run)
+    row = registry.make_prediction(registry.make_model(run))
+    row.metrics = {}
+    row.save()
+    address = f"/models/{row.model_id}/predictions/{row.pk}/"
+    assert "Not scored: fewer than 200" in client.get(address).content.decode()
+    figure = client.get(f"{address}curves/action/").json()["figure"]
+    assert figure["layout"]["meta"]["summary"] == "Found 0 test samples; a curve needs 200."
+
+
+def test_damaged_file_is_404(client, run, own):
+    local_path(own.file).unlink()
+    assert client.get(f"/runs/{run.pk}/predictions/{own.pk}/chart/").status_code == 404
+    assert client.get(f"/runs/{run.pk}/predictions/{own.pk}/curves/risk/").status_code == 404
+    assert client.get(f"/runs/{run.pk}/predictions/{own.pk}.csv").status_code == 404
