@@ -23,14 +23,14 @@ from backtests.models import Backtest
 from backtests.presets import preset
 from backtests.reading import equity_points, report_json, trade_count, trade_rows, trades_csv
 from backtests.services import (
+    BacktestRefused,
     create_experiment,
     estimate,
-    launch_backtest,
+    launch_backtest_of,
     launch_experiment,
 )
 from backtests.specs import BacktestSpec, ExperimentSpec
 from jobs.api import started
-from jobs.statuses import JobStatus
 from markets.models import DatasetVersion
 from markets.reading import CANDLES_MAX
 from modeling.api import RunSerializer
@@ -288,6 +288,7 @@ class BacktestSerializer(serializers.ModelSerializer[Backtest]):
             "id",
             "name",
             "run",
+            "model_prediction",
             "status",
             "code",
             "message",
@@ -352,7 +353,8 @@ class BacktestRequest(StrictSerializer):
 
 
 class BacktestList(VisibleList, generics.ListAPIView):  # type: ignore[type-arg]  # generic only in the stubs
-    """Backtests of the workspace; POST runs one on the predictions of a finished run."""
+    """Backtests of the workspace; POST runs one on the predictions of a finished run, or of a registered
+    model."""
 
     rows = Backtest.objects.for_list()
     serializer_class = BacktestSerializer
@@ -369,37 +371,25 @@ class BacktestList(VisibleList, generics.ListAPIView):  # type: ignore[type-arg]
         source = sets.filter(pk=data["source"]["predictions"]).first()
         if source is None:
             raise Problem.of_field("source.predictions", "not found")
-        if source.is_holdout:
-            text = "A hold-out is scored once, by the backtest of its opening."
-            raise Problem("holdout_set", text, status_code=409)
-        if source.path > 1:
-            text = (
-                f"These are the predictions of path {source.path}. A backtest takes path 1, fixed "
-                "beforehand, and its report shows the spread over all paths: choose those of path 1."
-            )
-            raise Problem("other_path", text, status_code=409)
-        if (run := source.run) is None:
-            text = (
-                "Predictions of a registered model are not backtested yet; choose those of a run."
-            )
-            raise Problem("model_set", text, status_code=409)
-        if run.job.status != JobStatus.SUCCEEDED:
-            raise Problem("run_not_finished", f"The run is {run.job.status}.", status_code=409)
         row, headers = started(
             request,
             workspace,
             "launch",
-            lambda key: launch_backtest(
-                workspace=workspace,
-                user=request.user,
-                name=data["name"],
-                run=run,
-                spec=spec,
-                idempotency_key=key,
-            ),
+            lambda key: _launched(source, request, data["name"], spec, key),
             lambda row: row.job,
         )
         return Response(BacktestSerializer(row).data, status=202, headers=headers)
+
+
+def _launched(
+    source: PredictionSet, request: MemberRequest, name: str, spec: BacktestSpec, key: str
+) -> Backtest:
+    try:
+        return launch_backtest_of(
+            source, user=request.user, name=name, spec=spec, idempotency_key=key
+        )
+    except BacktestRefused as error:
+        raise Problem(error.code, str(error), status_code=409) from None
 
 
 class BacktestDetail(VisibleRows, generics.RetrieveAPIView):  # type: ignore[type-arg]  # generic only in the stubs

@@ -53,6 +53,8 @@ class Column:
 
     @property
     def version(self) -> DatasetVersion:
+        if self.kind == "backtests" and self.backtest is not None:
+            return self.backtest.version
         return self.run.experiment.version
 
     @cached_property
@@ -229,7 +231,8 @@ def _columns(user: User, kind: str, wanted: Sequence[int]) -> list[Column]:
         return [_run_column(run) for run in runs.prefetch_related(Prefetch("backtests", own))]
     backtests = Backtest.objects.visible_to(user).filter(pk__in=wanted)
     parts = Prefetch("run", _with_data(TrainingRun.objects.all()))
-    rows = backtests.select_related("equity").prefetch_related(parts)
+    rows = backtests.select_related("equity", "version__dataset__instrument")
+    rows = rows.prefetch_related(parts)
     return [_backtest_column(row) for row in rows]
 
 

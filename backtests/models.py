@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import datetime
 from typing import Any
 
 from django.conf import settings
@@ -13,7 +14,7 @@ from backtests.specs import BacktestSpec
 from jobs.models import Job
 from jobs.statuses import TERMINAL, JobStatus
 from markets.models import DatasetVersion
-from modeling.models import Experiment, TrainingRun, Trial
+from modeling.models import Experiment, ModelPrediction, PredictionSet, TrainingRun, Trial
 from specs.columns import SpecColumn
 
 
@@ -26,6 +27,16 @@ class BacktestQuerySet(VisibleQuerySet):
     def for_report(self) -> BacktestQuerySet:
         """With the report and what its heads name."""
         return self.select_related("job", "version__dataset__instrument", "run__experiment")
+
+    def for_work(self) -> BacktestQuerySet:
+        """With what the simulation itself needs."""
+        return self.select_related(
+            "run__experiment",
+            "version__dataset__instrument",
+            "version__file",
+            "model_prediction__model__run__experiment",
+            "model_prediction__model__fold",
+        )
 
 
 class Verdict(models.TextChoices):
@@ -58,7 +69,12 @@ class Backtest(WorkspaceRow):
         settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+"
     )
     name = models.CharField(max_length=200)
+    # The run that the predictions come from: its spec and its scores are those of the report.
     run = models.ForeignKey(TrainingRun, on_delete=models.PROTECT, related_name="backtests")
+    # What a registered model of that run said later, perhaps of other candles.
+    model_prediction = models.ForeignKey(
+        ModelPrediction, null=True, on_delete=models.PROTECT, related_name="backtests"
+    )
     version = models.ForeignKey(DatasetVersion, on_delete=models.PROTECT, related_name="backtests")
     # A run and its own backtest are one trial; any further backtest counts by itself.
     is_own = models.BooleanField(default=False)
@@ -96,6 +112,28 @@ class Backtest(WorkspaceRow):
 
     def __str__(self) -> str:
         return self.name
+
+    def prediction_sets(self) -> models.QuerySet[PredictionSet]:
+        """What is simulated: a registered model's set, or those of the run and its learned rungs."""
+        if self.model_prediction is not None:
+            return PredictionSet.objects.filter(of_model=self.model_prediction)
+        return self.run.prediction_sets.filter(is_holdout=self.is_holdout)
+
+    @property
+    def sealed_after(self) -> datetime | None:
+        """The instant behind which no bar is read; None where nothing is sealed."""
+        if self.is_holdout:
+            return None
+        if self.model_prediction is not None:
+            return self.model_prediction.model.sealed_after(self.version)
+        return self.run.experiment.holdout_at
+
+    @property
+    def out_of_sample_from(self) -> datetime | None:
+        """The instant before which predictions count for nothing; None where all of them count."""
+        if self.model_prediction is None:
+            return None
+        return self.model_prediction.model.out_of_sample_from
 
     def withhold(self) -> None:
         """Keep the verdict back until somebody explains the alarm; it is not lost."""

@@ -21,6 +21,7 @@ from backtests.engine.ledger import Simulation
 from backtests.engine.policy import targets_from_predictions
 from backtests.engine.rules import RULES, buy_and_hold, buy_and_hold_spec, flat
 from backtests.engine.simulate import InvalidSpan, simulate
+from backtests.later import in_sample_text
 from backtests.ledger import count_trial, ledger_for
 from backtests.metrics.measures import returns_of
 from backtests.metrics.series import daily_log_returns, daily_values, instant_of
@@ -41,6 +42,7 @@ from modeling.baselines.rungs import WITH_ACTION
 from modeling.evaluation.table import Table, read_predictions
 from modeling.models import PredictionSet, TrainingRun
 from modeling.openings import lock_holdouts
+from modeling.sealed import nanoseconds
 from specs.declaration import InvalidSpec
 
 PARQUET = "application/vnd.apache.parquet"
@@ -58,14 +60,17 @@ class Rung:
 def run_backtest(row: Backtest, attempt: RunningAttempt) -> None:
     """Simulate the model, every rung with an action and every rule; judge and store them."""
     attempt.progress(0.05, "Reading the predictions")
-    stored = row.run.prediction_sets.headline().filter(is_holdout=row.is_holdout)
+    stored = row.prediction_sets().filter(path__lte=1)
     sets = {found.rung: found for found in stored.select_related("file")}
     if PredictionSet.MODEL not in sets:
         raise JobFailed(
             "no_predictions", "The run has no predictions. Let it finish, then start again."
         )
     _require_calibrated(row)
-    tables = {name: read_predictions(_path(found.file, row)) for name, found in sets.items()}
+    tables = {
+        name: _judgeable(row, read_predictions(_path(found.file, row)))
+        for name, found in sets.items()
+    }
     history = _history(row, tables[PredictionSet.MODEL])
     candles = _predicted(row, history, tables[PredictionSet.MODEL])
     attempt.progress(0.2, "Simulating")
@@ -104,12 +109,23 @@ def _path(stored: StoredFile, row: Backtest) -> Path:
         raise failed(ExitKind.DATA_CHANGED, version=row.version.number) from error
 
 
+def _judgeable(row: Backtest, table: Table) -> Table:
+    """The table without what a registered model says of the time it was trained on."""
+    start = row.out_of_sample_from
+    if start is None:
+        return table
+    kept = np.asarray(table["known_at"], dtype=np.int64) >= nanoseconds(start)
+    if not kept.any():
+        raise JobFailed("in_sample", in_sample_text(start))
+    return {name: values[kept] for name, values in table.items()}
+
+
 def _history(row: Backtest, table: Table) -> Candles:
     """All candles up to the last predicted bar; nothing behind a hold-out that is not opened."""
     candles = read_candles(_path(row.version.file, row), row.version.dataset.timeframe_minutes)
     stop = int(np.searchsorted(candles.time, table["open_at"][-1], side="right"))
-    holdout_at = round(row.run.experiment.holdout_at.timestamp() * 1e6) * 1000
-    if candles.close_time[stop - 1] > holdout_at and not row.is_holdout:
+    sealed_after = row.sealed_after
+    if sealed_after is not None and candles.close_time[stop - 1] > nanoseconds(sealed_after):
         raise JobFailed("sealed", "The predictions reach into the sealed hold-out. Open it first.")
     return candles.slice(0, stop)
 
@@ -190,7 +206,7 @@ def _other_paths(
     candles: Candles, policy: PolicySpec, row: Backtest, attempt: RunningAttempt
 ) -> list[Simulation]:
     """An account for each path behind the first, with the same assumptions; they are no trials."""
-    stored = row.run.prediction_sets.filter(is_holdout=row.is_holdout, path__gt=1)
+    stored = row.prediction_sets().filter(path__gt=1)
     accounts = []
     for found in stored.select_related("file").order_by("path"):
         attempt.raise_if_stopping()
@@ -243,6 +259,10 @@ def _judged(
 def _failed_rungs(row: Backtest, rungs: list[Rung]) -> dict[str, str]:
     """Why a rung that would have an action has no account."""
     there = {rung.name for rung in rungs}
+    if row.model_prediction is not None:
+        return dict.fromkeys(
+            WITH_ACTION, "It says nothing of these candles: a model is registered alone."
+        )
     scores = row.run.baselines.exclude(reason="").filter(rung__in=WITH_ACTION)
     return {score.rung: score.reason for score in scores if score.rung not in there}
 

@@ -101,11 +101,28 @@ def report_json(row: Backtest) -> str:
             "leak_alarm": run.leak_alarm,
             "alarm_explanation": run.alarm_explanation,
         },
+        "model": _model_of(row),
         "spec": row.spec.to_json(),
         "spec_sha256": row.spec_sha256,
         **row.report,
     }
     return json.dumps(document, ensure_ascii=False, allow_nan=False)
+
+
+def _model_of(row: Backtest) -> Json | None:
+    """The registered model that predicted, and what it said; None for predictions of a run."""
+    later = row.model_prediction
+    if later is None:
+        return None
+    return {
+        "id": later.model_id,
+        "name": later.model.name,
+        "fold": later.model.fold.number,
+        "weights_sha256": later.model.fold.weights_sha256,
+        "prediction": later.pk,
+        "predictions_sha256": later.predictions.sha256 if later.predictions else "",
+        "out_of_sample_from": later.model.out_of_sample_from.isoformat().replace("+00:00", "Z"),
+    }
 
 
 def harmless(value: Any) -> Any:  # Any: a cell

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from backtests.engine.band import Band
 from backtests.engine.ledger import Simulation
+from backtests.later import model_badges, model_lines
 from backtests.ledger import Ledger
 from backtests.measures import PATH_MEASURES
 from backtests.metrics.measures import DAYS_PER_YEAR
@@ -219,6 +220,8 @@ def _badges(row: Backtest, judged: Judged, numbers: dict[str, Any]) -> list[dict
     add(f"causality_{causality}", f"Causality {causality.replace('_', ' ')}")
     if row.is_holdout:
         add("holdout", "Scored on the hold-out")
+    for code, label in model_badges(row):
+        add(code, label)
     return badges
 
 
@@ -232,6 +235,7 @@ def _assumptions(row: Backtest, judged: Judged) -> list[dict[str, Any]]:
     short = side in ("long_short", "short_only")
     lines: list[tuple[str, str, str]] = [
         ("Span", _span_words(spec.span, judged.band.headline), ""),
+        *model_lines(row),
         ("Fills", "A decision at the close of a bar fills at the open of the next.", ""),
         (
             "Costs",

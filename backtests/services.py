@@ -8,16 +8,17 @@ from django.db import transaction
 
 from accounts.models import User, Workspace
 from backtests.confidence import require_calibrated
+from backtests.later import in_sample_text
 from backtests.models import Backtest
 from backtests.specs import BacktestSpec, ExperimentSpec
 from jobs.claim import lock
 from jobs.idempotency import replay
 from jobs.services import enqueue
-from jobs.statuses import JobKind, Queue
+from jobs.statuses import JobKind, JobStatus, Queue
 from markets.models import DatasetVersion
 from markets.services.datasets import hold_for_use
 from modeling import services as modeling
-from modeling.models import Experiment, TrainingRun
+from modeling.models import Experiment, ModelPrediction, PredictionSet, TrainingRun
 
 NAME_MAX = 200
 
@@ -157,6 +158,60 @@ def own_name(experiment: str, seed: int) -> str:
     return f"{experiment[: NAME_MAX - len(ending)]}{ending}"
 
 
+class BacktestRefused(Exception):
+    """Predictions that are not backtested; `code` and the text say why."""
+
+    def __init__(self, code: str, text: str) -> None:
+        self.code = code
+        super().__init__(text)
+
+
+def launch_backtest_of(
+    source: PredictionSet, *, user: User, name: str, spec: BacktestSpec, idempotency_key: str = ""
+) -> Backtest:
+    """Queue a backtest of a prediction set, of a run or of a registered model.
+
+    Raises BacktestRefused for a set that is not to be backtested, and as `launch_backtest` does.
+    """
+    _require_open_to_all(source)
+    run, later = source.run, None
+    if run is None:
+        later = ModelPrediction.objects.select_related("model__run__experiment").get(
+            predictions=source
+        )
+        run = later.model.run
+    return launch_backtest(
+        workspace=source.workspace,
+        user=user,
+        name=name,
+        run=run,
+        spec=spec,
+        later=later,
+        idempotency_key=idempotency_key,
+    )
+
+
+def _require_open_to_all(source: PredictionSet) -> None:
+    if source.is_holdout:
+        raise BacktestRefused(
+            "holdout_set", "A hold-out is scored once, by the backtest of its opening."
+        )
+    if source.rung != PredictionSet.MODEL:
+        raise BacktestRefused(
+            "rung_set",
+            f"These are the predictions of the rung {source.rung}, which stands in every report of its "
+            "run. Choose those of the model.",
+        )
+    if source.path > 1:
+        raise BacktestRefused(
+            "other_path",
+            f"These are the predictions of path {source.path}. A backtest takes path 1, fixed "
+            "beforehand, and its report shows the spread over all paths: choose those of path 1.",
+        )
+    if source.run is not None and source.run.job.status != JobStatus.SUCCEEDED:
+        raise BacktestRefused("run_not_finished", f"The run is {source.run.job.status}.")
+
+
 @transaction.atomic
 def launch_backtest(
     *,
@@ -165,18 +220,25 @@ def launch_backtest(
     name: str,
     run: TrainingRun,
     spec: BacktestSpec,
+    later: ModelPrediction | None = None,
     idempotency_key: str = "",
 ) -> Backtest:
-    """Queue a further backtest of a finished run's predictions. It is a trial of its own.
+    """Queue a further backtest of a finished run's predictions, or of what a registered model of it
+    said later. It is a trial of its own.
 
-    Raises InvalidSpec where the spec takes an uncalibrated confidence for a probability.
+    Raises InvalidSpec where the spec takes an uncalibrated confidence for a probability,
+    BacktestRefused where the model was trained on all of the predicted time.
     """
-    body = f"{run.pk} {name} {spec.sha256()}"
+    source = f"model prediction {later.pk}" if later else str(run.pk)
+    body = f"{source} {name} {spec.sha256()}"
     request_sha256 = hashlib.sha256(body.encode()).hexdigest()
     if job := replay(workspace, idempotency_key, request_sha256):
         return Backtest.objects.get(job=job)
     require_calibrated(spec, run.metrics)
-    hold_for_use([run.experiment.version])
+    version = later.version if later else run.experiment.version
+    if later is not None:
+        _require_out_of_sample(later)
+    hold_for_use([version])
     job = enqueue(
         workspace=workspace,
         created_by=user,
@@ -185,14 +247,28 @@ def launch_backtest(
         idempotency_key=idempotency_key,
         request_sha256=request_sha256,
     )
-    identity = f"{run.experiment.spec_sha256}{run.seed}{spec.sha256()}"
+    predicted = f"{run.experiment.spec_sha256}{run.seed}"
+    if later is not None:
+        assert later.predictions is not None  # as checked above
+        # Equal predictions of equal candles, judged alike, are one trial.
+        predicted = f"{later.predictions.sha256}{version.sha256}"
+    identity = f"{predicted}{spec.sha256()}"
     return Backtest.objects.create(
         workspace=workspace,
         created_by=user,
         name=name,
         run=run,
-        version=run.experiment.version,
+        model_prediction=later,
+        version=version,
         spec=spec,
         spec_sha256=hashlib.sha256(identity.encode()).hexdigest(),
         job=job,
     )
+
+
+def _require_out_of_sample(later: ModelPrediction) -> None:
+    if later.predictions is None:
+        raise BacktestRefused("no_predictions", f"The prediction is {later.job.status}.")
+    start = later.model.out_of_sample_from
+    if later.predictions.last_at + later.version.bar < start:
+        raise BacktestRefused("in_sample", in_sample_text(start))

@@ -11,7 +11,7 @@ from jobs.statuses import JobKind, Queue
 def run_backtest_job(job: Job, attempt: RunningAttempt) -> None:
     from backtests.pipeline import run_backtest
 
-    run_backtest(Backtest.objects.select_related("run__experiment").get(job=job), attempt)
+    run_backtest(Backtest.objects.for_work().get(job=job), attempt)
 
 
 @job_task(kind=JobKind.STUDY, queue=Queue.BACKTESTS)

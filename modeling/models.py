@@ -372,6 +372,16 @@ class RegisteredModel(WorkspaceRow):
         is_open = HoldoutOpening.objects.filter(run=self.run_id).exists()
         return None if is_open else experiment.holdout_at
 
+    @property
+    def out_of_sample_from(self) -> datetime:
+        """The end of the embargo behind all that its weights have learned from; what was known
+        earlier is no test of it, on no instrument: markets move together.
+        """
+        experiment = self.run.experiment
+        learned = datetime.fromisoformat(self.fold.splits["slices"]["calibration"]["to_at"])
+        embargo_bars = experiment.model_spec.evaluation.embargo_bars
+        return learned + max(1, embargo_bars) * experiment.version.bar  # type: ignore[no-any-return]  # a row's property
+
 
 def bare_symbol(instrument: Instrument) -> str:
     """Letters and digits of a symbol: BTC/USDT, BTC-USDT and btcusdt are one."""

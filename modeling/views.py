@@ -75,7 +75,7 @@ def run_page(
         "scores": score_table(run.metrics),
         "certainty": certainty_table(certainty_of(run.metrics)),
         "verdicts": head_verdicts(run.verdict),
-        "backtests": run.backtests.select_related("job"),
+        "backtests": run.backtests.filter(model_prediction=None).select_related("job"),
         "predictions": next((row for row in sets if row.rung == PredictionSet.MODEL), None),
         "causality": certificate_table(run.causality),
         "spent": spent_rows(run, live["attempt"]),

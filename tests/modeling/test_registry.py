@@ -294,10 +294,6 @@ def test_a_prediction_page_shows_notices_scores_and_chart(client, alice, model):
     assert figure["data"]
     answer = bearer(alice).get(f"/api/predictions/{row.predictions_id}/?max=3")
     assert [entry["instrument"] for entry in answer.json()] == ["BTC/USDT (binance)"] * 3
-    refused = bearer(alice).post(
-        "/api/backtests/", {"name": "B", "source": {"predictions": row.predictions_id}}, "json"
-    )
-    assert refusal(refused, 409)["code"] == "model_set"
 
 
 def test_predictions_are_exported_as_they_are_stored(client, model):
