@@ -15,7 +15,8 @@ from markets.models import DatasetVersion
 from modeling.presets import PRESETS, PURPOSE
 from specs.declaration import InvalidSpec
 
-TRAINING = ("fit", "validation", "calibration")
+# More folds than this are drawn as thin lines, one below the other.
+LOOSE_FOLDS = 20
 Part = dict[str, Any]  # Any: words and numbers of a page
 
 
@@ -46,22 +47,18 @@ def split_ribbon(found: Part, spec: ExperimentSpec, version: DatasetVersion) -> 
         return {"kind": kind, "left": left, "width": max(0.0, 100 * ((stop - start) / whole))}
 
     def fold_parts(fold: Part) -> list[Part]:
-        slices = fold["slices"]
-        spans = {
-            name: (datetime.fromisoformat(at["from_at"]), datetime.fromisoformat(at["to_at"]))
-            for name, at in slices.items()
-        }
-        following = [spans[name][0] for name in (*TRAINING[1:], "test")]
-        parts = [part("test", *spans["test"])]
-        for name, then in zip(TRAINING, following, strict=True):
-            # A slice ends with its last label; its last sample is known one label earlier.
-            known = spans[name][1] - label
-            purge = max(known, then - label)
-            parts += [
-                part("train", spans[name][0], known),
-                part("embargo", known, purge),
-                part("purge", purge, then),
-            ]
+        stretches = _stretches(fold)
+        starts = [start for start, _, _ in stretches[1:]]
+        parts = []
+        for (start, end, kind), then in zip(stretches, [*starts, None], strict=True):
+            # A stretch ends with its last label; its last sample is known one label earlier.
+            known = end if then is None else end - label
+            parts.append(part(kind, start, known))
+            if then is not None and kind == "train":
+                purge = max(known, then - label)
+                parts += [part("embargo", known, purge), part("purge", purge, then)]
+            elif then is not None and then > end:
+                parts += [part("purge", known, end), part("embargo", end, then)]
         return parts
 
     gaps = []
@@ -73,7 +70,26 @@ def split_ribbon(found: Part, spec: ExperimentSpec, version: DatasetVersion) -> 
         "gaps": gaps,
         "holdout": part("holdout", found["holdout_at"], last),
         "purge_bars": label // version.bar,
+        "is_dense": len(found["splits"]) > LOOSE_FOLDS,
+        "dropped": {
+            name: [min(counts), max(counts)]
+            for name in ("purged", "embargoed")
+            for counts in [[fold[name] for fold in found["splits"]]]
+        },
     }
+
+
+def _stretches(fold: Part) -> list[tuple[datetime, datetime, str]]:
+    """From when to when a fold trains and tests, in order of time."""
+    found = [
+        (at, "test" if name == "test" else "train")
+        for name, whole in fold["slices"].items()
+        for at in whole.get("parts", [whole])
+    ]
+    return sorted(
+        (datetime.fromisoformat(at["from_at"]), datetime.fromisoformat(at["to_at"]), kind)
+        for at, kind in found
+    )
 
 
 def free_mib() -> float:
@@ -95,10 +111,17 @@ def memory_problem(found: Part) -> str:
 def clone_difference(form: ExperimentForm, source: ExperimentSpec) -> list[Part]:
     """Every field whose input says another thing than the source, as both are written in the form."""
     if isinstance(form.spec, ExperimentSpec):
-        ours = shown_values(form.spec)
-    else:
-        ours = {name: form[name].value() for name in shown_values(source)}
+        return spec_difference(form.spec, source)
     theirs = shown_values(source)
+    return _differing({name: form[name].value() for name in theirs}, theirs)
+
+
+def spec_difference(spec: ExperimentSpec, source: ExperimentSpec) -> list[Part]:
+    """Every setting in which a spec differs from another, as both are written in the form."""
+    return _differing(shown_values(spec), shown_values(source))
+
+
+def _differing(ours: Part, theirs: Part) -> list[Part]:
     return [
         {**setting._asdict(), "source": theirs[setting.path], "value": ours[setting.path]}
         for setting in declared_settings()

@@ -1,5 +1,6 @@
 import json
 from datetime import timedelta
+from itertools import pairwise
 
 import pytest
 
@@ -10,7 +11,9 @@ from jobs.models import JobAttempt
 from markets.candles.synthetic import synthetic_candles
 from modeling.models import Experiment
 from modeling.presets import PRESETS
+from modeling.specs import EvaluationSpec
 from modeling.spent import spent_rows
+from modeling.windows.cpcv import SPLITS
 from tests import factories
 from tests.backtests.test_experiment_views import body
 
@@ -156,3 +159,32 @@ def test_a_finished_run_shows_estimate_and_actual(client, version, django_assert
     with django_assert_max_num_queries(15):
         client.get(f"/runs/{run.pk}/")
     assert "Estimate and actual" in client.get(f"/runs/{run.pk}/").content.decode()
+
+
+def test_the_ribbon_of_28_splits_is_drawn_thin_and_sums_up(client, version):
+    sent = body(version, **{"evaluation.scheme": "cpcv"})
+    page = client.post("/experiments/estimate/", sent).content.decode()
+    assert 'class="ribbon dense"' in page
+    assert page.count('class="row-line"') == 28
+    assert "Each of 28 splits tests two of eight groups" in page
+    assert len(page) < 150_000
+
+
+def test_a_block_between_training_parts_has_purge_and_embargo_on_both_sides(version):
+    spec = preset("tiny").model_copy(update={"evaluation": EvaluationSpec(scheme="cpcv")})
+    found = estimate(spec, version)
+    assert found["folds"] == 28
+    ribbon = form_page.split_ribbon(found, spec, version)
+    split = ribbon["folds"][SPLITS.index((3, 6))]["parts"]
+    whole = (version.last_at + version.bar - version.first_at) / version.bar
+    bar = 100 / whole
+    tests = [place for place, part in enumerate(split) if part["kind"] == "test"]
+    assert len(tests) == 2
+    for place in tests:
+        kinds = [part["kind"] for part in split[place - 2 : place + 3]]
+        assert kinds == ["embargo", "purge", "test", "purge", "embargo"]
+        widths = [part["width"] for part in split[place - 2 : place + 3]]
+        assert widths[1] == widths[3] == pytest.approx(48 * bar, rel=1e-6)
+        assert widths[0] == widths[4] == pytest.approx(288 * bar, rel=0.02)
+    for part, following in pairwise(split):
+        assert part["left"] + part["width"] == pytest.approx(following["left"], abs=2 * bar)
