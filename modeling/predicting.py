@@ -6,7 +6,6 @@ Only the trainer process imports this module; it loads torch.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -22,7 +21,7 @@ from markets.features.registry import CODE_VERSION
 from modeling.evaluation.alarm import leak_alarm
 from modeling.evaluation.heads import MIN_SAMPLES, score_heads
 from modeling.evaluation.table import Table, write_predictions
-from modeling.judging import MODEL, add_certainty
+from modeling.judging import add_certainty
 from modeling.models import ModelPrediction
 from modeling.sealed import closed_within, instant, nanoseconds, sealed_candles
 from modeling.storing import write_end
@@ -33,7 +32,6 @@ from modeling.trained import (
     effective_of,
     raise_alarm,
     store_set,
-    walked,
 )
 from modeling.training.machine import set_threads
 from modeling.windows.errors import NotEnoughHistory
@@ -47,8 +45,8 @@ Notice = dict[str, Any]  # Any: a code, a message and sometimes a count
 class Reach:
     """Which bars of a version are predicted: out of sample and not sealed.
 
-    `tested_from` is the first instant (ns UTC) behind everything the fold was trained on at which it
-    predicted a bar; on the model's own market, whatever the venue, nothing earlier is predicted.
+    `tested_from` is the end of the embargo (ns UTC) behind everything the fold was trained on; on the
+    model's own market, whatever the venue, nothing earlier is predicted.
     """
 
     is_own: bool
@@ -76,7 +74,7 @@ def predict_version(row: ModelPrediction, attempt: RunningAttempt) -> None:
     attempt.raise_if_stopping()
     attempt.progress(0.1, "Computing features")
     fold = as_stored(run, stored, _windows(row, candles))
-    reach = Reach(row.model.shares_market_of(version), _tested_from(row))
+    reach = Reach(row.model.shares_market_of(version), nanoseconds(row.model.out_of_sample_from))
     bars = reach.out_of_sample(fold.windows)
     notices += _in_sample(reach, fold.windows)
     if not bars.size:
@@ -102,19 +100,6 @@ def predict_version(row: ModelPrediction, attempt: RunningAttempt) -> None:
             attempt.succeed(f"{len(bars)} bars predicted.")
 
         write_end(attempt, store)
-
-
-def _tested_from(row: ModelPrediction) -> int:
-    """A combinatorial split also learns from bars behind its test blocks; those in front do not count."""
-    stored = row.model.fold
-    learned = nanoseconds(datetime.fromisoformat(stored.splits["slices"]["calibration"]["to_at"]))
-    known = np.asarray(walked(stored, MODEL)["known_at"], dtype=np.int64)
-    behind = known[known > learned]
-    if behind.size:
-        return int(behind[0])
-    embargo_bars = row.model.run.experiment.model_spec.evaluation.embargo_bars
-    bar_ns = round(row.version.bar.total_seconds()) * 1_000_000_000
-    return learned + max(1, embargo_bars) * bar_ns
 
 
 def _require_known_features(row: ModelPrediction) -> None:
