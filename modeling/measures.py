@@ -146,8 +146,8 @@ def best_cells(verdict: Mapping[str, Mapping[str, Any]]) -> set[tuple[str, str, 
 def ladder_cells(
     scores: Scores, *, rung: str = "", best: Collection[tuple[str, str, str]] = ()
 ) -> list[dict[str, Any]]:
-    """The key scores of one rung in order: value, interval and reason, each None or empty if absent,
-    and whether the rung is the best by that score.
+    """The key scores of one rung in order: value, interval, spread over paths and reason, each None or
+    empty if absent, and whether the rung is the best by that score.
     """
     cells = []
     for head, metric in KEY_SCORES:
@@ -156,6 +156,7 @@ def ladder_cells(
             {
                 "value": found.get("value"),
                 "interval": found.get("interval"),
+                "spread": found.get("spread"),
                 "reason": found.get("reason", ""),
                 "kind": HEAD_MEASURES[metric].kind,
                 "is_best": (rung, head, metric) in best,
