@@ -18,8 +18,23 @@ from accounts.editing import (
     user_of,
 )
 from accounts.models import Workspace
-from backtests.form_page import clone_difference, memory_problem, preset_cards, split_ribbon
-from backtests.forms import ExperimentForm, declared_settings, shown_values, spec_of, value_at
+from backtests.comparing import LEAST as COMPARED_LEAST
+from backtests.comparing import MOST as COMPARED_MOST
+from backtests.form_page import (
+    clone_difference,
+    memory_problem,
+    preset_cards,
+    spec_difference,
+    split_ribbon,
+)
+from backtests.forms import (
+    ExperimentForm,
+    chosen_ids,
+    declared_settings,
+    shown_values,
+    spec_of,
+    value_at,
+)
 from backtests.models import Backtest
 from backtests.presets import preset as preset_named
 from backtests.services import create_experiment_once, estimate, launch_experiment
@@ -309,9 +324,7 @@ def form_context(request: HttpRequest, form: ExperimentForm, preset: str) -> dic
 def chosen_version(form: ExperimentForm) -> DatasetVersion | None:
     """The candles that a form names, whatever else is wrong with it."""
     rows = form.fields["datasets"].queryset.select_related("dataset")  # type: ignore[attr-defined]  # a VersionField
-    named = str(form["datasets"].value() or "")
-    is_id = named.isascii() and named.isdigit() and len(named) <= 18
-    found: DatasetVersion | None = rows.filter(pk=int(named)).first() if is_id else None
+    found: DatasetVersion | None = rows.filter(pk__in=chosen_ids(form)).first()
     return found
 
 

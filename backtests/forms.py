@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from django import forms
+from django.db.models import Q
 
 from accounts.models import Workspace
 from backtests.specs import ExperimentSpec
@@ -25,6 +26,10 @@ SECTIONS = {
     "evaluation": ("Evaluation", "How it is split, purged and judged."),
     "backtest": ("Backtest", "From predictions to an account after costs."),
 }
+
+
+# With all of them the page would grow with the workspace; an older one is chosen on its own page.
+CHOICES_SHOWN = 200
 
 
 class Setting(NamedTuple):
@@ -83,9 +88,11 @@ class ExperimentForm(SpecForm):
             versions.order_by("-pk"),
             label="Candles",
             empty_label=None,
-            help_text="A sealed dataset version.",
+            help_text=f"A sealed dataset version, of the newest {CHOICES_SHOWN}. "
+            "An older one has “Use in experiment” on its own page.",
             error_messages={"invalid_choice": "this dataset version was not found; choose another"},
         )
+        self.fields["datasets"].choices = lambda: offered_versions(self)  # type: ignore[attr-defined]  # a VersionField
         self.fields["notes"] = forms.CharField(
             label="Notes", required=False, max_length=2000, widget=forms.Textarea(attrs={"rows": 2})
         )
@@ -129,6 +136,21 @@ class ExperimentForm(SpecForm):
             }
             for section in self.sections
         ]
+
+
+def offered_versions(form: ExperimentForm) -> list[tuple[int, str]]:
+    """The newest versions, and what the form names however old it is."""
+    field: Any = form.fields["datasets"]  # Any: a VersionField
+    newest = field.queryset.values("pk")[:CHOICES_SHOWN]
+    rows = field.queryset.filter(Q(pk__in=newest) | Q(pk__in=chosen_ids(form)))
+    return [(row.pk, field.label_from_instance(row)) for row in rows]
+
+
+def chosen_ids(form: ExperimentForm) -> list[int]:
+    """What the form names as its candles, as far as that can be an id at all."""
+    value = form["datasets"].value() or []
+    named = [str(pk) for pk in (value if isinstance(value, list | tuple) else [value])]
+    return [int(pk) for pk in named if pk.isascii() and pk.isdigit() and len(pk) <= 18]
 
 
 def _only_spec(data: object) -> dict[str, Any]:

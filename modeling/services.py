@@ -93,8 +93,7 @@ def plan_for(spec: ModelSpec, version: DatasetVersion) -> Plan:
     minutes = version.dataset.timeframe_minutes
     first, last = spec.data.within(version.first_at, version.last_at + version.bar)
     try:
-        for scale in spec.features.scales_for(minutes):
-            coarse_bars(spec.windows.context_bars, scale)
+        coarse_bars(spec.windows.context_bars, max(spec.features.scales_for(minutes)))
         return plan_experiment(
             spec,
             first_open=_ns(first),

@@ -12,6 +12,7 @@ from markets.features.registry import FEATURE_SETS, FEATURES, automatic_scales
 from specs.declaration import InvalidSpec, Spec, UtcInstant, declared
 
 MINUTES_PER_DAY = 1440
+SELECT_MAX = 1000
 
 
 class DataSpec(Spec):
@@ -92,9 +93,9 @@ class FeatureSpec(Spec):
             return "none"
         if isinstance(value, str) and value.isdecimal() and len(value) < 10:
             value = int(value)
-        if isinstance(value, int) and value >= 1:
+        if isinstance(value, int) and 1 <= value <= SELECT_MAX:
             return value
-        raise ValueError("expected at least 1 feature, or none to keep all")
+        raise ValueError(f"expected 1 to {SELECT_MAX} features, or none to keep all")
 
     @field_validator("scales")
     @classmethod

@@ -25,7 +25,7 @@ from tests.factories import (
 )
 
 FEW, MANY, TWO_PAGES = 10, 10_000, 90
-MOST = 8
+MOST, MOST_OF_A_PAGE = 8, 15
 LISTS = ("datasets", "experiments", "runs", "models", "backtests", "studies", "trials", "jobs")
 SORTED_AND_SEARCHED = (
     "/datasets/?q=copy+7",
@@ -64,9 +64,11 @@ def lists_of_the_api(resolver: URLResolver, before: str = "/") -> Iterator[str]:
 
 
 def queries(client: Client, path: str) -> list[str]:
-    """What an answer asks the database."""
+    """What an answer asks the database; no answer grows beyond a megabyte."""
     with CaptureQueriesContext(connection) as captured:
-        assert client.get(path).status_code == 200, path
+        answer = client.get(path)
+    assert answer.status_code == 200, path
+    assert len(answer.content) < 1_000_000, path
     return [query["sql"] for query in captured]
 
 
@@ -101,6 +103,7 @@ def test_lists_ask_as_often_for_ten_thousand_rows_as_for_ten(client, alice):
     grow(first, MANY, TWO_PAGES)
     after = {path: len(queries(client, path)) for path in paths}
     assert after == before
+    assert len(queries(client, "/experiments/new/")) <= MOST_OF_A_PAGE
     counts = after | {path: len(queries(client, path)) for path in SORTED_AND_SEARCHED}
     assert {path: count for path, count in counts.items() if count > MOST} == {}
 

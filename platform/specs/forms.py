@@ -176,6 +176,10 @@ def _form_field(info: FieldInfo) -> forms.Field:
                 coerce=type(literals[0]),  # type: ignore[arg-type]  # int or str
                 # Else an empty form would show the first choice for the default.
                 initial=None if info.is_required() else info.default,
+                error_messages={
+                    "invalid_choice": "found '%(value)s'; expected one of: "
+                    + ", ".join(map(str, literals))
+                },
                 **shared,
             )
     elif literals:

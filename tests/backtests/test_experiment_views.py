@@ -7,6 +7,7 @@ from django.db import connection
 from django.test import Client
 
 from accounts.models import Role
+from backtests import forms
 from backtests.forms import shown_values
 from backtests.models import Backtest
 from backtests.presets import preset
@@ -204,6 +205,26 @@ def test_candles_of_another_workspace_cannot_be_chosen(client, version):
     answer = client.post("/experiments/new/", body(foreign))
     assert answer.status_code == 400
     assert "was not found" in answer.content.decode()
+
+
+def test_the_form_offers_the_newest_candles_and_those_it_was_opened_for(
+    client, version, monkeypatch
+):
+    monkeypatch.setattr(forms, "CHOICES_SHOWN", 1)
+    older = factories.make_version(version.workspace, symbol="ETH/USDT")
+    newest = factories.make_version(version.workspace, symbol="SOL/USDT")
+    page = client.get(f"/experiments/new/?version={version.pk}").content.decode()
+    assert f'<option value="{version.pk}" selected>' in page
+    assert f'<option value="{newest.pk}">' in page
+    assert f'<option value="{older.pk}"' not in page
+    assert client.post("/experiments/new/", body(version)).status_code == 302
+
+
+def test_a_choice_that_does_not_exist_is_named_with_those_that_do(client, version):
+    page = client.post("/experiments/new/", body(version, **{"evaluation.scheme": "kfold"}))
+    assert page.status_code == 400
+    said = page.context["form"].errors["evaluation.scheme"][0]
+    assert said == "found 'kfold'; expected one of: anchored, rolling, cpcv, single"
 
 
 def test_the_estimate_answers_size_time_and_splits(client, version):
