@@ -11,6 +11,8 @@ from markets.charts import MAX_POINTS, Figure, stacked_layout, thinned
 
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 ROLES = ("accent", "series-3", "series-4", "series-5", "series-6", "muted")
+# Of more folds than this only some are named, so that the names do not run into each other.
+MOST_NAMED = 10
 
 
 class CurvePoint(NamedTuple):
@@ -56,7 +58,9 @@ def loss_figure(
     layout["xaxis"] = {"title": {"text": "Step (folds one after the other)"}, "rangemode": "tozero"}
     folds = {fold: start for fold, start in starts.items() if len(starts) > 1}
     layout["shapes"] = [border(start) for start in folds.values() if start]
-    layout["annotations"] = [note(start, f"fold {fold}") for fold, start in folds.items()]
+    every = -(-len(folds) // MOST_NAMED) or 1
+    named = list(folds.items())[::every]
+    layout["annotations"] = [note(start, f"fold {fold}") for fold, start in named]
     return {"data": data, "layout": layout}
 
 

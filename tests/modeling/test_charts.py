@@ -61,3 +61,11 @@ def test_a_skipped_step_is_a_break():
 def test_before_the_first_point_the_figure_says_so():
     figure = loss_figure([], labels=LABELS)
     assert figure["layout"]["meta"]["summary"] == "No point has been logged yet."
+
+
+def test_of_many_folds_every_border_is_drawn_and_few_are_named():
+    points = [point for fold in range(1, 29) for point in curve(fold, 3)]
+    layout = loss_figure(points, labels=LABELS)["layout"]
+    assert len(layout["shapes"]) == 27
+    named = [note["text"] for note in layout["annotations"]]
+    assert named == [f"fold {number}" for number in range(1, 29, 3)]
