@@ -36,7 +36,7 @@ from markets.reading import CANDLES_MAX
 from modeling.api import RunSerializer
 from modeling.models import Experiment, PredictionSet, TrainingRun
 from modeling.presets import PRESETS
-from modeling.services import archive_experiment, unarchive_experiment
+from modeling.services import archive_experiment, record_parent, unarchive_experiment
 from specs.serializers import SpecPartField, SpecSerializerField
 
 NOTES_MAX = 10_000
@@ -56,6 +56,9 @@ class ExperimentRequest(StrictSerializer):
     preset = serializers.ChoiceField(choices=sorted(PRESETS), required=False)
     spec = SpecPartField(ExperimentSpec, required=False)
     notes = serializers.CharField(max_length=NOTES_MAX, required=False, allow_blank=True)
+    parent = serializers.IntegerField(  # type: ignore[assignment]  # the stubs know Field.parent only
+        min_value=1, required=False, help_text="The experiment of this workspace it is a clone of."
+    )
 
 
 class EstimateRequest(ExperimentRequest):
@@ -75,6 +78,7 @@ class ExperimentSerializer(serializers.ModelSerializer[Experiment]):
             "id",
             "name",
             "preset",
+            "parent",
             "datasets",
             "spec",
             "spec_sha256",
@@ -134,6 +138,16 @@ def _chosen(
     return versions, ExperimentSpec.parse(_merged(base, data.get("spec", {})))
 
 
+def _parent(request: MemberRequest, wanted: int | None) -> Experiment | None:
+    """The experiment of this workspace with the id; None where none is named. Raises Problem."""
+    if wanted is None:
+        return None
+    found = Experiment.objects.filter(workspace=request.membership.workspace, pk=wanted).first()
+    if found is None:
+        raise Problem.of_field("parent", "not found")
+    return found
+
+
 def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     """`over` laid over `base`, part by part."""
     merged = dict(base)
@@ -165,6 +179,7 @@ class ExperimentList(VisibleList, generics.ListAPIView):  # type: ignore[type-ar
         body = ExperimentRequest(data=request.data)
         body.is_valid(raise_exception=True)
         versions, spec = _chosen(request, body.validated_data)
+        parent = _parent(request, body.validated_data.get("parent"))
         experiment = create_experiment(
             workspace=request.membership.workspace,
             user=request.user,
@@ -174,6 +189,8 @@ class ExperimentList(VisibleList, generics.ListAPIView):  # type: ignore[type-ar
             preset=body.validated_data.get("preset", ""),
             notes=body.validated_data.get("notes", ""),
         )
+        if parent is not None:
+            record_parent(experiment, parent)
         audit.record(
             "create",
             workspace=experiment.workspace,

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from django.contrib import messages
@@ -47,6 +48,7 @@ from modeling.models import Experiment, TrainingRun, Trial
 from modeling.network.size import network_size
 from modeling.openings import openings_seen
 from modeling.presets import PRESETS
+from modeling.services import record_parent
 from specs.declaration import InvalidSpec
 from specs.forms import changed_fields
 
@@ -122,6 +124,7 @@ def experiment_new(request: HttpRequest) -> HttpResponse:
         context = form_context(request, form, preset if preset in PRESETS else DEFAULT_PRESET)
         return render(request, "backtests/experiment_new.html", context, status=400)
     if source is not None:
+        record_parent(experiment, source)
         count = len(clone_difference(form, spec_of(source)))
         words = "1 setting differs" if count == 1 else f"{count} settings differ"
         messages.success(request, f"Cloned from {source.name}: {words}.")
@@ -208,10 +211,27 @@ def experiment_page(
         "trials": Trial.objects.filter(workspace=experiment.workspace).count(),
         "parameters": parameters_of(experiment),
         "key": new_key(),
+        "compared": newest_finished(runs),
+        **parent_context(experiment, spec),
         **holdout_context(experiment),
         **extra,
     }
     return render(request, "backtests/experiment_detail.html", context, status=status)
+
+
+def newest_finished(runs: Iterable[TrainingRun]) -> str:
+    """The newest runs that have succeeded, as the comparison's address takes them; empty below two."""
+    finished = [run.pk for run in runs if run.job.status == JobStatus.SUCCEEDED]
+    chosen = sorted(finished, reverse=True)[:COMPARED_MOST]
+    return ",".join(map(str, sorted(chosen))) if len(chosen) >= COMPARED_LEAST else ""
+
+
+def parent_context(experiment: Experiment, spec: ExperimentSpec) -> dict[str, Any]:
+    """The experiment it was cloned from and every setting that differs; empty for any other."""
+    source = experiment.parent
+    if source is None:
+        return {}
+    return {"source": source, "difference": spec_difference(spec, spec_of(source))}
 
 
 def holdout_context(experiment: Experiment) -> dict[str, Any]:
@@ -270,7 +290,9 @@ def visible_experiments(request: HttpRequest) -> QuerySet[Experiment]:
 def fetched(request: HttpRequest, pk: int) -> Experiment:
     """One experiment of the person's workspaces, or 404."""
     versions = DatasetVersion.objects.select_related("dataset__instrument")
-    rows = Experiment.objects.visible_to(request.user).select_related("workspace", "created_by")
+    rows = Experiment.objects.visible_to(request.user).select_related(
+        "workspace", "created_by", "parent"
+    )
     experiment: Experiment = get_object_or_404(
         rows.prefetch_related(Prefetch("versions", versions)), pk=pk
     )

@@ -30,7 +30,7 @@ from jobs.services import RESUMABLE, RETRY_AFTER_S, enqueue, request_cancel, res
 from jobs.statuses import JobKind, JobStatus, Queue
 from markets.models import DatasetVersion
 from modeling.models import Experiment, TrainingRun
-from modeling.services import resume_run, with_data
+from modeling.services import record_parent, resume_run, with_data
 from specs.declaration import InvalidSpec
 
 SEEDS_MAX = 20
@@ -246,7 +246,7 @@ def _experiment_of(study: Study, row: Planned, user: User) -> Experiment:
     if found := same.prefetch_related("versions__dataset").order_by("-pk").first():
         return found
     base = study.experiment
-    return create_experiment(
+    variant = create_experiment(
         workspace=study.workspace,
         user=user,
         name=_cut(base.name, f", {row.label[0].lower()}{row.label[1:]}"),
@@ -255,6 +255,8 @@ def _experiment_of(study: Study, row: Planned, user: User) -> Experiment:
         preset=base.preset,
         notes=f"Made by the study “{study.name}”: {row.change}.",
     )
+    record_parent(variant, base)
+    return variant
 
 
 def _queue_run(variant: StudyVariant, experiment: Experiment, seed: int, user: User) -> None:

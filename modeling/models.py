@@ -36,6 +36,8 @@ class Experiment(WorkspaceRow):
     )
     name = models.CharField(max_length=200)
     preset = models.CharField(max_length=20, blank=True)
+    # What it was cloned or varied from, in the same workspace.
+    parent = models.ForeignKey("self", null=True, on_delete=models.SET_NULL, related_name="clones")
     versions = models.ManyToManyField(DatasetVersion, related_name="experiments")
     model_spec = SpecColumn(ModelSpec)
     # The backtests app's part of the spec; opaque here, because modeling lies below it.

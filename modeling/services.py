@@ -67,6 +67,14 @@ def create_experiment(
     return experiment
 
 
+def record_parent(experiment: Experiment, source: Experiment) -> None:
+    """Remember what an experiment was cloned from; another workspace would see what it may not."""
+    if source.workspace_id != experiment.workspace_id or source.pk == experiment.pk:
+        return
+    experiment.parent = source
+    experiment.save(update_fields=["parent"])
+
+
 def archive_experiment(experiment: Experiment) -> bool:
     """Take it out of the list; its runs and trials stay. False when it is archived already."""
     rows = Experiment.objects.filter(pk=experiment.pk, archived_at=None)

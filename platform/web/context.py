@@ -24,10 +24,19 @@ RAIL = (
     ("Glossary", "web:glossary", "help", "?"),
 )
 
+# Pages that belong to a part of the rail without lying in its part of the path.
+SECTIONS = {"studies": "experiments", "imports": "datasets"}
+
 
 def theme_of(request: HttpRequest) -> str:
     theme = request.COOKIES.get("theme", "system")
     return theme if theme in THEMES else "system"
+
+
+def section_of(path: str) -> str:
+    """The part of the rail that a page belongs to."""
+    part = path.split("/")[1]
+    return SECTIONS.get(part, part)
 
 
 def shell(request: HttpRequest) -> dict[str, Any]:
@@ -37,7 +46,7 @@ def shell(request: HttpRequest) -> dict[str, Any]:
     return {
         "theme": theme_of(request),
         "rail": RAIL if signed_in else (),
-        "section": request.path.split("/")[1],
+        "section": section_of(request.path),
         "running_jobs": (
             (lambda: Job.objects.visible_to(user).exclude(status__in=TERMINAL).count())
             if isinstance(user, User)
