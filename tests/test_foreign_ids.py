@@ -89,15 +89,15 @@ class Rows:
 
 
 def routes_with_ids() -> list[str]:
-    found = sorted(route for route in _routes(get_resolver()) if PARAMETER.search(route))
+    found = sorted(route for route in routes_of(get_resolver()) if PARAMETER.search(route))
     return [route for route in found if route not in NO_ROW]
 
 
-def _routes(resolver: URLResolver, before: str = "") -> Iterator[str]:
+def routes_of(resolver: URLResolver, before: str = "") -> Iterator[str]:
     for entry in resolver.url_patterns:
         route = before + str(entry.pattern)
         if isinstance(entry, URLResolver):
-            yield from _routes(entry, route)
+            yield from routes_of(entry, route)
         elif isinstance(entry, URLPattern):
             yield route
 
