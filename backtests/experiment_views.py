@@ -27,6 +27,7 @@ from backtests.form_page import (
     preset_cards,
     spec_difference,
     split_ribbon,
+    stored_ribbon,
 )
 from backtests.forms import (
     ExperimentForm,
@@ -210,6 +211,7 @@ def experiment_page(
         # As the reports count them: all of the workspace that the experiment belongs to.
         "trials": Trial.objects.filter(workspace=experiment.workspace).count(),
         "parameters": parameters_of(experiment),
+        "ribbon": stored_ribbon(experiment),
         "key": new_key(),
         "compared": newest_finished(runs),
         **parent_context(experiment, spec),

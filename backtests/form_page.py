@@ -7,12 +7,14 @@ from typing import Any
 
 import psutil
 
-from backtests.forms import ExperimentForm, declared_settings, shown_values
+from backtests.forms import ExperimentForm, declared_settings, shown_values, spec_of
 from backtests.presets import preset as preset_named
 from backtests.services import estimate
 from backtests.specs import ExperimentSpec
 from markets.models import DatasetVersion
+from modeling.models import Experiment
 from modeling.presets import PRESETS, PURPOSE
+from modeling.services import plan_for
 from specs.declaration import InvalidSpec
 
 # More folds than this are drawn as thin lines, one below the other.
@@ -77,6 +79,17 @@ def split_ribbon(found: Part, spec: ExperimentSpec, version: DatasetVersion) -> 
             for counts in [[fold[name] for fold in found["splits"]]]
         },
     }
+
+
+def stored_ribbon(experiment: Experiment) -> Part | None:
+    """The ribbon of an experiment that is stored; None where its candles would not do any more."""
+    spec, version = spec_of(experiment), experiment.version
+    try:
+        plan = plan_for(spec.model_spec(), version)
+    except InvalidSpec:
+        return None
+    splits = [fold.to_json() for fold in plan.folds]
+    return split_ribbon({"splits": splits, "holdout_at": experiment.holdout_at}, spec, version)
 
 
 def _stretches(fold: Part) -> list[tuple[datetime, datetime, str]]:

@@ -306,3 +306,16 @@ def test_a_stranger_gets_404(client, alice):
     assert client.get(f"/experiments/{experiment.pk}/").status_code == 404
     assert client.post(f"/experiments/{experiment.pk}/launch/").status_code == 404
     assert client.get(f"/experiments/new/?from={experiment.pk}").status_code == 404
+
+
+def test_the_page_of_an_experiment_draws_its_splits(client, version):
+    client.post("/experiments/new/", body(version, **{"evaluation.scheme": "cpcv"}))
+    experiment = Experiment.objects.get()
+    page = client.get(f"/experiments/{experiment.pk}/").content.decode()
+    assert page.count('class="row-line"') == 28 and 'class="ribbon dense"' in page
+
+
+def test_an_experiment_whose_candles_would_not_do_any_more_has_a_page_all_the_same(client, alice):
+    experiment = factories.make_experiment(alice.first_workspace())
+    page = client.get(f"/experiments/{experiment.pk}/")
+    assert page.status_code == 200 and "row-line" not in page.content.decode()
