@@ -9,7 +9,7 @@ from rest_framework.test import APIClient
 
 from backtests.specs import ExperimentSpec
 from specs.forms import declared_fields
-from tests.test_foreign_ids import _routes, get_resolver
+from tests.test_foreign_ids import get_resolver, routes_of
 
 pytestmark = pytest.mark.django_db
 
@@ -29,7 +29,7 @@ def test_schema_is_valid_and_made_without_a_warning(schema):
 
 def test_every_route_is_described(schema):
     described = len(schema["paths"])
-    routes = [route for route in _routes(get_resolver()) if route.startswith("api/")]
+    routes = [route for route in routes_of(get_resolver()) if route.startswith("api/")]
     unlisted = {"api/", "api/schema/"}  # the 404 in our own form, and the schema itself
     assert described == len(set(routes) - unlisted)
 
