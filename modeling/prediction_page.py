@@ -157,10 +157,12 @@ def _confusion(found: Mapping[str, Any], head: str) -> dict[str, Any] | None:
     return {"names": names, "rows": rows}
 
 
-def window_answer(request: HttpRequest, row: PredictionSet, title: str) -> HttpResponse:
+def window_answer(
+    request: HttpRequest, row: PredictionSet, *, title: str, back: str
+) -> HttpResponse:
     """The chart of a window as JSON, its numbers as a fragment (`?as=rows`) or page (`?as=table`).
 
-    Raises InvalidRange and FileChanged.
+    `back` is the address of the page that has the chart. Raises InvalidRange and FileChanged.
     """
     span = shown_span(row, request.GET)
     shown = shown_predictions(row, span)
@@ -176,6 +178,7 @@ def window_answer(request: HttpRequest, row: PredictionSet, title: str) -> HttpR
         "every_bar": _first_page(shown) if shown.is_thinned else "",
         "jumps": range_links(row, span),
         "path": request.path,
+        "back": back,
     }
     name = "_prediction_rows" if wanted == "rows" else "prediction_rows"
     return render(request, f"modeling/{name}.html", context)

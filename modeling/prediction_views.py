@@ -7,6 +7,7 @@ from django.core.exceptions import BadRequest
 from django.db.models import QuerySet
 from django.http import FileResponse, Http404, HttpRequest, HttpResponse, StreamingHttpResponse
 from django.shortcuts import get_object_or_404, render
+from django.urls import reverse
 from django.views.decorators.gzip import gzip_page
 from django.views.decorators.http import conditional_page, require_safe
 
@@ -41,7 +42,8 @@ def predictions(request: HttpRequest, pk: int) -> HttpResponse:
 def predictions_chart(request: HttpRequest, pk: int, set_pk: int | None = None) -> HttpResponse:
     row = _fetched_set(request, pk, set_pk)
     try:
-        return window_answer(request, row, f"Predictions of {row.run}")
+        back = f"{reverse('modeling:predictions', args=[pk])}?set={row.pk}"
+        return window_answer(request, row, title=f"Predictions of {row.run}", back=back)
     except InvalidRange as error:
         raise BadRequest(f"{error.field}: {error}") from error
     except FileChanged as error:

@@ -7,6 +7,7 @@ from django.core.exceptions import BadRequest
 from django.db.models import Count, Q, QuerySet
 from django.http import FileResponse, Http404, HttpRequest, HttpResponse, StreamingHttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import reverse
 from django.views.decorators.gzip import gzip_page
 from django.views.decorators.http import conditional_page, require_POST, require_safe
 
@@ -209,7 +210,8 @@ def model_prediction(request: HttpRequest, pk: int, prediction: int) -> HttpResp
 def model_prediction_chart(request: HttpRequest, pk: int, prediction: int) -> HttpResponse:
     row = _prediction(request, pk, prediction)
     try:
-        return window_answer(request, _judged(row).row, str(row))
+        back = reverse("modeling:model_prediction", args=[pk, prediction])
+        return window_answer(request, _judged(row).row, title=str(row), back=back)
     except InvalidRange as error:
         raise BadRequest(f"{error.field}: {error}") from error
     except FileChanged as error:

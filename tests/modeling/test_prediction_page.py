@@ -218,6 +218,8 @@ def test_table_lists_at_most_five_hundred_rows_and_leads_to_every_bar(client, ru
     address = f"/runs/{run.pk}/predictions/{own.pk}/chart/"
     page = client.get(address, {"as": "table"}).content.decode()
     assert page.count('<th scope="row"') <= 500
+    assert "Thinned to" in page
+    assert f'href="/runs/{run.pk}/predictions/?set={own.pk}"' in page
     found = re.search(r"\?as=table&amp;(from=[^\"]*)\">List every bar", page)
     assert found is not None
     page = client.get(f"{address}?as=table&{found[1].replace('&amp;', '&')}").content.decode()
