@@ -30,7 +30,10 @@ def follow(ranks: Ranks) -> None:
     """Train beside the leader until it needs no more; the leader decides when all stop."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     while (given := ranks.receive()) is not None:
-        _train(Assignment.unpacked(*given, ranks.device), ranks)
+        try:
+            _train(Assignment.unpacked(*given, ranks.device), ranks)
+        except Stopped:
+            return
 
 
 @contextmanager
@@ -52,7 +55,5 @@ def _train(assignment: Assignment, ranks: Ranks) -> None:
             ranks=ranks,
             resume=assignment.resume,
         )
-    except Stopped:
-        return
     except OutOfMemory as error:
         raise out_of_memory(error, steps_before=assignment.steps_before) from error

@@ -3,13 +3,12 @@
 With several devices torchrun starts it once for each; the first leads and the others follow.
 """
 
-from jobs.trainer import die_with_parent, place, run, run_beside
+from jobs.trainer import die_with_parent, leave, place, run, run_beside
 
 if __name__ == "__main__":
     die_with_parent()
 
 import os
-import sys
 
 
 def main(attempt):  # type: ignore[no-untyped-def]  # typed imports would load Django too early
@@ -51,4 +50,4 @@ def follow():  # type: ignore[no-untyped-def]  # as above
 
 if __name__ == "__main__":
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
-    sys.exit(run(main) if place().is_leader else run_beside(follow))
+    leave(run(main) if place().is_leader else run_beside(follow))
