@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -10,8 +11,10 @@ import numpy as np
 from accounts.models import Workspace
 from markets.candles.frame import Candles
 from markets.candles.synthetic import synthetic_candles
+from modeling.evaluation.bands import fit_band
 from modeling.evaluation.heads import Priors, Scoring, score_heads
 from modeling.evaluation.table import write_predictions
+from modeling.judging import add_certainty
 from modeling.models import HoldoutOpening, PredictionSet, TrainingRun
 from tests.factories import (
     candles_of,
@@ -115,9 +118,15 @@ def heads_of(candles: Candles, folds: tuple[int, ...] = (1, 2)) -> dict[str, Any
 
 def _scored(table: dict[str, Any]) -> dict[str, Any]:
     priors = Priors(np.full(4, 0.25), np.full(3, 1 / 3), np.array(0.4))
-    return score_heads(
-        table, Scoring(priors, cost_bps=10, horizon_bars=12, effective=90.0, draws=20)
-    )
+    scoring = Scoring(priors, cost_bps=10, horizon_bars=12, effective=90.0, draws=20)
+    metrics = score_heads(table, scoring)
+    band = fit_band(table["volatility"][:-8], table["realised_volatility"][:-8]).to_json()
+    folds = [
+        SimpleNamespace(number=int(number), state={"volatility_band": band})
+        for number in np.unique(table["fold"])
+    ]
+    add_certainty(metrics, table, folds, scoring)
+    return metrics
 
 
 def _store(run: TrainingRun, table: dict[str, Any]) -> None:

@@ -107,6 +107,16 @@ def test_uncalibrated_confidence_says_so_with_its_figures(client, run):
     assert "at most 0.05 wanted" in page
 
 
+def test_confidence_cuts_and_volatility_bands_stand_on_their_tabs(client, run):
+    page = page_of(client, run, head="confidence")
+    assert "When only the surer trades are taken" in page
+    assert "Predicted bull" in page
+    page = page_of(client, run, head="volatility")
+    assert "Inside the 80 % band" in page
+    assert "Volatility bands" in page
+    assert "Volatility bands" not in page_of(client, run, head="risk")
+
+
 def test_verdict_and_rungs_stand_on_the_tab_and_a_failed_rung_has_its_reason(client, run):
     BaselineScore.objects.create(run=run, rung="dlinear", reason="Fold 2: it diverged.")
     page = page_of(client, run, head="regime")
@@ -272,6 +282,26 @@ def test_predictions_of_a_learned_rung_have_a_page_of_their_own(client, run, own
     assert "Logistic regression" in page
     assert "0.515" in page
     assert chart_of(client, row)["figure"]["data"]
+
+
+def test_each_path_of_combinatorial_splits_has_its_chart_with_cuts_on_both_sides(client, run, own):
+    values = {name: getattr(own, name) for name in ("file_id", "sha256", "rows", "folds")}
+    values |= {"first_at": own.first_at, "last_at": own.last_at, "workspace": run.workspace}
+    PredictionSet.objects.filter(pk=own.pk).update(path=1)
+    second = PredictionSet.objects.create(run=run, path=2, **values)
+    fold = run.folds.get(number=2)
+    block = {"from_at": "2024-02-04T10:00:00Z", "to_at": "2024-02-04T20:00:00Z"}
+    fold.splits["slices"]["test"]["parts"] = [{**block, "samples": 99, "group": 3}]
+    fold.save()
+    page = page_of(client, run)
+    assert "This model, path 1" in page
+    assert "This model, path 2" in page
+    page = page_of(client, run, set=second.pk)
+    assert "Path 1 is scored and judged" in page
+    answer = chart_of(client, second)
+    strip = {item["name"]: item for item in answer["figure"]["data"] if item.get("yaxis") == "y7"}
+    assert "2024-02-04 05:55:00" in strip["Purge"]["x"]
+    assert "2024-02-04 19:55:00" in strip["Embargo"]["x"]
 
 
 def test_set_of_another_run_and_unknown_words_are_404(client, run, own, alice):
