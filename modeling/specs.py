@@ -39,9 +39,12 @@ class DataSpec(Spec):
         start = max(first, self.from_at) if self.from_at else first
         end = min(last, self.to_at) if self.to_at else last
         if end <= start:
+            is_early = self.to_at is not None and self.to_at <= first
             raise InvalidSpec(
                 {
-                    "data.from_at": f"no bar of the dataset lies between {start:%Y-%m-%d %H:%M} "
+                    "data.to_at"
+                    if is_early
+                    else "data.from_at": f"no bar of the dataset lies between {start:%Y-%m-%d %H:%M} "
                     f"and {end:%Y-%m-%d %H:%M} UTC"
                 }
             )

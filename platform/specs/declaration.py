@@ -32,10 +32,22 @@ class InvalidSpec(ValueError):
         super().__init__("; ".join(f"{path}: {text}" for path, text in self.fields.items()))
 
 
+EXPECTED_TIME = "expected a time such as 2024-01-31T00:00:00Z"
+
+
 def _written_time(value: object) -> object:
-    if not isinstance(value, (str, datetime)):
-        raise ValueError("expected a time such as 2024-01-31T00:00:00Z")
+    if not isinstance(value, (str, datetime)) or _is_number(value):
+        raise ValueError(EXPECTED_TIME)
     return value
+
+
+def _is_number(value: object) -> bool:
+    """Whether pydantic would take a text for seconds since 1970."""
+    try:
+        float(str(value))
+    except ValueError:
+        return False
+    return True
 
 
 def _in_utc(value: datetime) -> datetime:
@@ -120,7 +132,7 @@ def _texts_by_field(error: ValidationError) -> dict[str, str]:
                 texts[".".join([*path, field])] = text
             continue
         found = item.get("input")
-        message = str(cause) if cause is not None else _in_words(item["type"], item)
+        message = str(cause) if isinstance(cause, ValueError) else _in_words(item["type"], item)
         shown = "" if isinstance(found, (Mapping, list, tuple)) else f"found {_clipped(found)}; "
         texts[".".join(path) or "spec"] = f"{shown}{message}"
     return texts
@@ -137,6 +149,8 @@ def _in_words(kind: str, item: Any) -> str:  # Any: pydantic's ErrorDetails
     bounds = item.get("ctx", {})
     if kind == "missing":
         return "a value is required"
+    if kind.startswith("datetime_"):
+        return EXPECTED_TIME
     for name, word in (
         ("ge", "at least"),
         ("gt", "more than"),

@@ -82,18 +82,23 @@ class Server:
             time.sleep(POLL_S)
         return body
 
-    def announce(self, length: int) -> tuple[int, float]:
-        """Status and seconds of an upload of which only the head is ever sent."""
+    def announce(
+        self,
+        length: int,
+        path: str = "/api/datasets/",
+        content_type: str = "multipart/form-data; boundary=x",
+    ) -> tuple[int, float]:
+        """Status and seconds of a request of which only the head is ever sent."""
         began = time.monotonic()
         with socket.create_connection((self.host, self.port), timeout=10) as link:
             head = {
                 "Host": f"{self.host}:{self.port}",
                 **self.headers,
-                "Content-Type": "multipart/form-data; boundary=x",
+                "Content-Type": content_type,
                 "Content-Length": str(length),
             }
             lines = "".join(f"{name}: {text}\r\n" for name, text in head.items())
-            link.sendall(f"POST /api/datasets/ HTTP/1.1\r\n{lines}\r\n".encode())
+            link.sendall(f"POST {path} HTTP/1.1\r\n{lines}\r\n".encode())
             status = int(link.recv(1024).split()[1])
         return status, time.monotonic() - began
 

@@ -65,12 +65,20 @@ class Machine:
 
     def add_token(self) -> str:
         """A token of the user that may launch."""
-        command = [sys.executable, "manage.py", "create_token", self.username, "--json"]
+        return self._told("create_token")["token"]
+
+    def sign_in_link(self) -> str:
+        """A link that signs the user in once."""
+        return self._told("sign_in_link")["link"]
+
+    def _told(self, command: str) -> dict[str, str]:
+        """What a command says of the user."""
+        words = [sys.executable, "manage.py", command, self.username, "--json"]
         done = subprocess.run(
-            command, cwd=ROOT, env=self.environment(), check=True, capture_output=True, text=True
+            words, cwd=ROOT, env=self.environment(), check=True, capture_output=True, text=True
         )
-        token: str = json.loads(done.stdout)["token"]
-        return token
+        said: dict[str, str] = json.loads(done.stdout)
+        return said
 
     def trainers(self) -> list[psutil.Process]:
         """The living trainer processes of this state folder."""
