@@ -153,13 +153,21 @@ def _failures(names: Sequence[str], folds: Sequence[Any]) -> dict[str, str]:  # 
     """Why a rung has no score: it is compared on all folds or on none."""
     found = {
         name: [
-            f"Fold {fold.number}: {reason}"
+            (fold.number, reason)
             for fold in folds
             if (reason := fold.state.get("failed", {}).get(name))
         ]
         for name in names
     }
-    return {name: "; ".join(texts) for name, texts in found.items() if texts}
+    return {name: _in_words(failures) for name, failures in found.items() if failures}
+
+
+def _in_words(failures: Sequence[tuple[int, str]]) -> str:
+    """The first reason with its fold, and in which other folds it failed too."""
+    (first, reason), *others = failures
+    numbers = ", ".join(str(number) for number, _ in others)
+    too = f"; failed in fold{'s' * (len(others) > 1)} {numbers}, too" if others else ""
+    return f"Fold {first}: {reason}{too}"
 
 
 def _notes(name: str, folds: Sequence[Any]) -> str:  # Any: Fold rows

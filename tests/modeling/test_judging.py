@@ -160,3 +160,10 @@ def test_the_alarm_looks_at_every_path():
     reasons = judged(paths=seven_paths([0.0, 0.0, 0.0, 0.0, 3.0, 0.0, 0.0])).alarm["reasons"]
     named = {reason.split(":")[0] for reason in reasons}
     assert "path 5" in named and not {"path 1", "path 2"} & named
+
+
+def test_a_rung_that_failed_in_many_folds_names_them_and_one_reason():
+    slow = {"logistic": "stopped: the baselines had 4 s"}
+    found = judged(fold(1), fold(2, failed=slow), fold(5, failed=slow), logistic=table(0.8, 2))
+    reason = found.rungs["logistic"]["reason"]
+    assert reason == "Fold 2: stopped: the baselines had 4 s; failed in fold 5, too"
