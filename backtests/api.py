@@ -12,8 +12,8 @@ from rest_framework.response import Response
 
 from accounts import audit
 from accounts.api_views import ApiView, MemberRequest, VisibleList, VisibleRows
+from accounts.models import NAME_MAX
 from accounts.rest import (
-    NAME_MAX,
     FiniteJSONRenderer,
     Problem,
     StrictSerializer,

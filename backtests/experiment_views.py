@@ -16,6 +16,7 @@ from accounts.editing import (
     listing,
     new_key,
     require_editor_of,
+    search_text,
     user_of,
 )
 from accounts.models import Workspace
@@ -83,7 +84,7 @@ def experiment_list(request: HttpRequest) -> HttpResponse:
             ),
         )
     )
-    if search := request.GET.get("q", "").strip()[:200]:
+    if search := search_text(request):
         rows = rows.filter(Q(name__icontains=search) | Q(preset__icontains=search))
     found = listing(request, rows, sorts=SORTS, filters={"archived": archived})
     best = Backtest.objects.for_list().in_bulk([row.best_pk for row in found.page if row.best_pk])

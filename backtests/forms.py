@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from django import forms
 from django.db.models import Q
 
-from accounts.models import Workspace
+from accounts.models import NAME_MAX, Workspace
 from backtests.specs import ExperimentSpec
 from markets.forms import dress
 from markets.models import DatasetVersion
@@ -82,7 +82,7 @@ class ExperimentForm(SpecForm):
         # Of this workspace only, whatever else the person may see: its members see the results.
         versions = DatasetVersion.objects.filter(workspace=workspace).for_list()
         self.fields["name"] = forms.CharField(
-            label="Name", max_length=200, help_text="As lists and reports show it."
+            label="Name", max_length=NAME_MAX, help_text="As lists and reports show it."
         )
         self.fields["datasets"] = VersionField(
             versions.order_by("-pk"),

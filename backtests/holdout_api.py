@@ -8,7 +8,8 @@ from rest_framework.response import Response
 
 from accounts import audit
 from accounts.api_views import MemberRequest, VisibleRows
-from accounts.rest import NAME_MAX, Problem, StrictSerializer, idempotency_key, refuse_conflict
+from accounts.models import NAME_MAX
+from accounts.rest import Problem, StrictSerializer, idempotency_key, refuse_conflict
 from backtests.openings import HoldoutRefused, open_and_backtest
 from jobs.api import REPLAYED
 from jobs.errors import JobConflict, QueueFull

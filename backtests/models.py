@@ -8,7 +8,7 @@ from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
 
-from accounts.models import VisibleQuerySet, WorkspaceRow
+from accounts.models import NAME_MAX, VisibleQuerySet, WorkspaceRow
 from artifacts.models import StoredFile
 from backtests.specs import BacktestSpec
 from jobs.models import Job
@@ -68,7 +68,7 @@ class Backtest(WorkspaceRow):
     created_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+"
     )
-    name = models.CharField(max_length=200)
+    name = models.CharField(max_length=NAME_MAX)
     # The run that the predictions come from: its spec and its scores are those of the report.
     run = models.ForeignKey(TrainingRun, on_delete=models.PROTECT, related_name="backtests")
     # What a registered model of that run said later, perhaps of other candles.
@@ -179,7 +179,7 @@ class Study(WorkspaceRow):
     created_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+"
     )
-    name = models.CharField(max_length=200)
+    name = models.CharField(max_length=NAME_MAX)
     experiment = models.ForeignKey(Experiment, on_delete=models.PROTECT, related_name="studies")
     seeds = ArrayField(models.PositiveIntegerField())
     # The launch itself; it compares what is there when it begins. Each run brings a job of its own.

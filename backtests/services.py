@@ -6,7 +6,7 @@ from typing import Any
 
 from django.db import transaction
 
-from accounts.models import User, Workspace
+from accounts.models import NAME_MAX, User, Workspace
 from backtests.confidence import require_calibrated
 from backtests.later import in_sample_text
 from backtests.models import Backtest
@@ -19,8 +19,6 @@ from markets.models import DatasetVersion
 from markets.services.datasets import hold_for_use
 from modeling import services as modeling
 from modeling.models import Experiment, ModelPrediction, PredictionSet, TrainingRun
-
-NAME_MAX = 200
 
 
 def create_experiment(

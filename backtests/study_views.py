@@ -14,7 +14,7 @@ from django.views.decorators.http import (
 )
 
 from accounts import audit
-from accounts.editing import listing, new_key, require_editor_of, user_of
+from accounts.editing import listing, new_key, require_editor_of, search_text, user_of
 from backtests.experiment_views import fetched as fetched_experiment
 from backtests.models import Study, StudyRun, status_of_all
 from backtests.studies import (
@@ -49,7 +49,7 @@ SEEDS = 3
 @require_safe
 def study_list(request: HttpRequest) -> HttpResponse:
     rows = Study.objects.visible_to(request.user).for_list()
-    if search := request.GET.get("q", "").strip()[:200]:
+    if search := search_text(request):
         rows = rows.filter(name__icontains=search)
     context = {"listing": listing(request, rows, sorts=SORTS)}
     return render(request, "backtests/study_list.html", context)

@@ -10,7 +10,7 @@ from django.shortcuts import render
 from django.views.decorators.gzip import gzip_page
 from django.views.decorators.http import conditional_page, require_safe
 
-from accounts.editing import listing
+from accounts.editing import listing, search_text
 from backtests import report_page
 from backtests.badges import holdout_badge
 from backtests.models import Backtest
@@ -36,7 +36,7 @@ TRADE_SORTS = ("entry_time", "return", "pnl", "bars_held")
 @require_safe
 def backtest_list(request: HttpRequest) -> HttpResponse:
     rows = Backtest.objects.visible_to(request.user).for_list()
-    if search := request.GET.get("q", "").strip()[:200]:
+    if search := search_text(request):
         rows = rows.filter(
             Q(name__icontains=search) | Q(version__dataset__instrument__symbol__icontains=search)
         )

@@ -7,7 +7,7 @@ from django.conf import settings
 from django.db import models
 from django.urls import reverse
 
-from accounts.models import VisibleQuerySet, WorkspaceRow
+from accounts.models import NAME_MAX, VisibleQuerySet, WorkspaceRow
 from artifacts.models import StoredFile
 from jobs.models import Job
 from markets.specs import DownloadSpec, ImportSpec, timeframe_name
@@ -57,7 +57,7 @@ class Dataset(WorkspaceRow):
     """The candles of one instrument on one timeframe, in sealed versions."""
 
     instrument = models.ForeignKey(Instrument, on_delete=models.PROTECT, related_name="datasets")
-    name = models.CharField(max_length=200)
+    name = models.CharField(max_length=NAME_MAX)
     timeframe_minutes = models.PositiveIntegerField()
     created_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+"

@@ -9,7 +9,7 @@ from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models.functions import Coalesce
 
-from accounts.models import VisibleQuerySet, WorkspaceRow
+from accounts.models import NAME_MAX, VisibleQuerySet, WorkspaceRow
 from artifacts.models import StoredFile
 from jobs.models import Job
 from markets.models import DatasetVersion, Instrument
@@ -34,7 +34,7 @@ class Experiment(WorkspaceRow):
     created_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+"
     )
-    name = models.CharField(max_length=200)
+    name = models.CharField(max_length=NAME_MAX)
     preset = models.CharField(max_length=20, blank=True)
     # What it was cloned or varied from, in the same workspace.
     parent = models.ForeignKey("self", null=True, on_delete=models.SET_NULL, related_name="clones")
@@ -334,7 +334,7 @@ class RegisteredModel(WorkspaceRow):
     )
     run = models.ForeignKey(TrainingRun, on_delete=models.PROTECT, related_name="registered")
     fold = models.ForeignKey(Fold, on_delete=models.PROTECT, related_name="registered")
-    name = models.CharField(max_length=200)
+    name = models.CharField(max_length=NAME_MAX)
     stage = models.CharField(max_length=20, choices=Stage.choices, default=Stage.CANDIDATE)
     notes = models.TextField(blank=True)
 

@@ -12,7 +12,7 @@ from django.views.decorators.gzip import gzip_page
 from django.views.decorators.http import conditional_page, require_POST, require_safe
 
 from accounts import audit
-from accounts.editing import listing, new_key, require_editor_of, user_of
+from accounts.editing import listing, new_key, require_editor_of, search_text, user_of
 from artifacts.store import FileChanged
 from jobs.errors import JobConflict, QueueFull
 from jobs.statuses import JobStatus
@@ -48,7 +48,7 @@ PREDICTIONS_SHOWN = 50
 @require_safe
 def model_list(request: HttpRequest) -> HttpResponse:
     rows = _visible(request).annotate(prediction_count=Count("predictions"))
-    if search := request.GET.get("q", "").strip()[:200]:
+    if search := search_text(request):
         rows = rows.filter(Q(name__icontains=search) | Q(run__experiment__name__icontains=search))
     stage = request.GET.get("stage", "")
     if stage in RegisteredModel.Stage.values:

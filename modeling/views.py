@@ -10,7 +10,7 @@ from django.shortcuts import redirect, render
 from django.views.decorators.gzip import gzip_page
 from django.views.decorators.http import conditional_page, require_POST, require_safe
 
-from accounts.editing import listing, require_editor_of, user_of
+from accounts.editing import listing, require_editor_of, search_text, user_of
 from jobs.errors import JobConflict, QueueFull
 from jobs.statuses import JobStatus
 from jobs.views import STOP_POLLING, live_context, log_lines, refused_for_now, with_job
@@ -46,7 +46,7 @@ POINTS_MAX = 2000
 @require_safe
 def run_list(request: HttpRequest) -> HttpResponse:
     rows = visible_runs(request).for_list()
-    if search := request.GET.get("q", "").strip()[:200]:
+    if search := search_text(request):
         rows = rows.filter(Q(experiment__name__icontains=search))
     context = {"listing": listing(request, rows, sorts=SORTS), "heads": ladder_heads()}
     return render(request, "modeling/run_list.html", context)

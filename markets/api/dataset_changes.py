@@ -12,7 +12,8 @@ from rest_framework.response import Response
 
 from accounts import audit
 from accounts.api_views import MemberRequest, VisibleRows
-from accounts.rest import NAME_MAX, FiniteJSONRenderer, Problem, StrictSerializer
+from accounts.models import NAME_MAX
+from accounts.rest import FiniteJSONRenderer, Problem, StrictSerializer
 from jobs.api import started
 from markets.api.imports import ImportSerializer
 from markets.models import Acceptance, Dataset, DatasetVersion

@@ -11,13 +11,12 @@ from django.db import transaction
 from django.db.models import Model, ProtectedError, QuerySet
 from django.urls import reverse
 
-from accounts.models import User
+from accounts.models import NAME_MAX, User
 from artifacts.store import delete_file
 from jobs.statuses import TERMINAL
 from markets.models import Acceptance, Dataset, DatasetVersion, Instrument
 from specs.declaration import InvalidSpec
 
-NAME_MAX = 200
 REASON_MAX = 2000
 LISTED = 50
 

@@ -16,7 +16,7 @@ from django.views.decorators.http import (
     require_safe,
 )
 
-from accounts.editing import listing, new_key
+from accounts.editing import listing, new_key, search_text
 from artifacts.store import FileChanged
 from jobs.statuses import JobKind, JobStatus
 from markets.chart_answers import chart_answer
@@ -56,7 +56,7 @@ ENDED_WELL = Q(job__status=JobStatus.SUCCEEDED) & ~Q(job__kind=JobKind.DETECT)
 def dataset_list(request: HttpRequest) -> HttpResponse:
     rows = Dataset.objects.visible_to(request.user).exclude(latest=None).for_list()
     filters = {name: request.GET.get(name, "") for name in ("source", "timeframe", "state")}
-    if search := request.GET.get("q", "").strip()[:200]:
+    if search := search_text(request):
         rows = rows.filter(
             Q(name__icontains=search)
             | Q(instrument__symbol__icontains=search)

@@ -17,6 +17,7 @@ from accounts.models import Membership, User, Workspace, WorkspaceRow
 from accounts.paging import KeyPaginator
 
 PER_PAGE = 50
+SEARCH_MAX = 200
 
 
 def editing_membership(request: HttpRequest) -> Membership:
@@ -49,6 +50,11 @@ def user_of(request: HttpRequest) -> User:
     if not isinstance(request.user, User):
         raise PermissionDenied("Sign in first.")
     return request.user
+
+
+def search_text(request: HttpRequest) -> str:
+    """What the search field of a list holds."""
+    return request.GET.get("q", "").strip()[:SEARCH_MAX]
 
 
 def new_key() -> str:
@@ -101,4 +107,4 @@ def listing(
         page = KeyPaginator(rows.order_by(order, "-pk"), PER_PAGE).page(request.GET.get("page", 1))
     except InvalidPage:
         raise Http404("there is no such page") from None
-    return Listing(page, sort, request.GET.get("q", "").strip()[:200], filters or {})
+    return Listing(page, sort, search_text(request), filters or {})

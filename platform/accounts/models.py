@@ -10,6 +10,8 @@ from django.contrib.auth.models import AbstractUser, AnonymousUser
 from django.db import models
 from django.utils import timezone
 
+NAME_MAX = 200  # letters of any name that a person gives
+
 
 class User(AbstractUser):
     """A person. The e-mail address is optional: the first user of a machine has none."""
@@ -23,7 +25,7 @@ class User(AbstractUser):
 
 
 class Workspace(models.Model):
-    name = models.CharField(max_length=200)
+    name = models.CharField(max_length=NAME_MAX)
     created_at = models.DateTimeField(auto_now_add=True)
 
     def __str__(self) -> str:
@@ -98,7 +100,7 @@ class ApiToken(models.Model):
 
     workspace = models.ForeignKey(Workspace, on_delete=models.CASCADE, related_name="tokens")
     user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="tokens")
-    name = models.CharField(max_length=200)
+    name = models.CharField(max_length=NAME_MAX)
     digest = models.CharField(max_length=64, unique=True)
     scope = models.CharField(max_length=10, choices=Scope.choices, default=Scope.LAUNCH)
     created_at = models.DateTimeField(auto_now_add=True)

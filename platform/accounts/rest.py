@@ -28,7 +28,6 @@ from specs.strict_json import UnusableJson, parse_json
 logger = logging.getLogger("accounts.rest")
 MAX_BODY_BYTES = 1024 * 1024
 PAGE_SIZE_MAX = 200
-NAME_MAX = 200
 
 
 class Problem(exceptions.APIException):
