@@ -113,6 +113,9 @@ class EstimateSerializer(serializers.Serializer[Any]):
     runs = serializers.IntegerField()
     seconds_low = serializers.IntegerField()
     seconds_high = serializers.IntegerField()
+    epoch_seconds = serializers.FloatField(help_text="One pass over the fit samples of all folds.")
+    epochs_least = serializers.IntegerField(help_text="As early as a fold can stop.")
+    epochs_most = serializers.IntegerField()
     holdout_at = serializers.DateTimeField()
 
 

@@ -16,6 +16,7 @@ from jobs.services import RESUMABLE, enqueue, resume_job
 from jobs.statuses import JobKind, Queue
 from markets.models import DatasetVersion
 from markets.services.datasets import hold_for_use, refuse_findings
+from modeling.cost import memory_mib, run_time
 from modeling.models import Experiment, TrainingRun
 from modeling.network.size import network_size
 from modeling.specs import ModelSpec
@@ -23,11 +24,6 @@ from modeling.windows.errors import ContextTooShort, NotEnoughHistory
 from modeling.windows.planning import Plan, plan_experiment
 from modeling.windows.samples import coarse_bars
 from specs.declaration import InvalidSpec
-
-# Samples a second of one forward, backward and step on two cores, for `tiny` (50,662 parameters
-# on 16 tokens); other shapes are scaled by their arithmetic.
-TINY_SAMPLES_PER_S = 6200
-TINY_COST = 50_662 * 16
 
 
 @transaction.atomic
@@ -123,22 +119,19 @@ def estimate(spec: ModelSpec, version: DatasetVersion) -> dict[str, Any]:
         context_bars=spec.windows.context_bars,
         scales=spec.features.scales_for(version.dataset.timeframe_minutes),
     )
-    tokens = -(-spec.windows.context_bars // spec.network.patch_bars)
-    rate = TINY_SAMPLES_PER_S * TINY_COST / (size["parameters"] * tokens)
-    fitted = sum(fold.samples["fit"] // spec.windows.stride for fold in plan.folds)
-    resident = version.rows * len(spec.features.names()) * 4 * 2
-    kept = 12 * spec.network.d_model + 2 * spec.network.d_ff
-    activations = spec.training.batch * tokens * spec.network.layers * kept * 4
-    state = size["parameters"] * 4 * 6
+    time = run_time(spec, plan, size)
     return {
         "parameters": size["parameters"],
         "weight_mib": size["weight_mib"],
-        "memory_mib": round((resident + activations + state) / 2**20 + 600, 1),
+        "memory_mib": round(memory_mib(spec, version.rows, size), 1),
         "windows": plan.windows,
         "folds": len(plan.folds),
         "runs": len(spec.training.seeds),
-        "seconds_low": round(fitted * min(2, spec.training.epochs) / rate / 1.5 + 20),
-        "seconds_high": round(fitted * spec.training.epochs / rate * 1.5 + 40),
+        "seconds_low": round(time.low),
+        "seconds_high": round(time.high),
+        "epoch_seconds": round(time.epoch, 1),
+        "epochs_least": time.least,
+        "epochs_most": time.most,
         "holdout_at": datetime.fromtimestamp(plan.holdout_at / 1e9, timezone.utc),
         "splits": [fold.to_json() for fold in plan.folds],
     }

@@ -1,0 +1,86 @@
+"""What a run takes, in time and memory: plain arithmetic on what was measured on two processor cores."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from modeling.baselines.rungs import MAX_TRAINING_ROWS
+from modeling.network.size import NetworkSize
+from modeling.specs import ModelSpec, NetworkSpec
+from modeling.windows.planning import Plan
+
+# Width of the network → parameters × tokens × samples a second of forward, backward and step in
+# fp32: `tiny` 6200 samples/s, `small` 1000, `reference` 3. Wide products are the faster ones.
+MEASURED = {32: 6200 * 50_662 * 16, 64: 1000 * 245_878 * 25, 512: 3 * 29_808_026 * 250}
+START_S = 8.0  # the process, its libraries, the candles
+FEATURE_S = 0.065  # computing one feature on four timescales, and its certificate
+FOLD_S = (
+    2.0  # selecting, certifying and storing a fold, and what of its rungs costs always the same
+)
+RUNG_S = 3.3e-6  # all rungs of a fold, for each training row and feature
+LADDER_S = 120.0  # the rungs of a run may take so long, or as long as its network
+SCORE_S = 1.9e-7  # scoring, for each predicted bar and bootstrap draw
+PROCESS_MIB = 600.0  # the process with its libraries
+FLOAT_BYTES = 4
+
+
+class RunTime(NamedTuple):
+    """Seconds of one run: those before, between and after the epochs; one epoch of all folds; and the
+    fewest and most epochs that early stopping leaves open."""
+
+    fixed: float
+    epoch: float
+    least: int
+    most: int
+
+    @property
+    def low(self) -> float:
+        """When every fold stops as early as it can."""
+        return self.fixed + self.least * self.epoch
+
+    @property
+    def high(self) -> float:
+        """When no fold stops early."""
+        return self.fixed + self.most * self.epoch
+
+
+def run_time(spec: ModelSpec, plan: Plan, size: NetworkSize) -> RunTime:
+    """What a run of this plan takes on two cores that do nothing else; a GPU is not reckoned with.
+
+    A fold's first epoch is its best at the earliest, so it stops after `patience` more. Without a
+    network there are no epochs.
+    """
+    fitted = sum(fold.samples["fit"] // spec.windows.stride for fold in plan.folds)
+    epoch = 0.0 if spec.network.is_linear else fitted / samples_per_second(spec.network, size)
+    most = 0 if spec.network.is_linear else spec.training.epochs
+    least = min(most, 1 + spec.training.patience)
+    rows = sum(min(fold.samples["fit"], MAX_TRAINING_ROWS) for fold in plan.folds)
+    rungs = min(rows * spec.features.count * RUNG_S, max(LADDER_S, least * epoch))
+    predicted = sum(fold.samples["predicted"] for fold in plan.folds)
+    fixed = (
+        START_S
+        + len(spec.features.names()) * FEATURE_S
+        + len(plan.folds) * FOLD_S
+        + rungs
+        + predicted * spec.evaluation.bootstrap_draws * SCORE_S
+    )
+    return RunTime(fixed, epoch, least, most)
+
+
+def samples_per_second(network: NetworkSpec, size: NetworkSize) -> float:
+    """Samples a second in training, by the logarithm of the width between what was measured."""
+    widths, speeds = np.log(list(MEASURED)), np.log(list(MEASURED.values()))
+    speed = np.exp(np.interp(np.log(network.d_model), widths, speeds))
+    return float(speed / (size["parameters"] * size["tokens"]))
+
+
+def memory_mib(spec: ModelSpec, rows: int, size: NetworkSize) -> float:
+    """Resident memory of the trainer at its peak, for so many candles."""
+    resident = rows * len(spec.features.names()) * FLOAT_BYTES * 2
+    state = size["parameters"] * FLOAT_BYTES * 6
+    network = spec.network
+    kept = 0 if network.is_linear else network.layers * (12 * network.d_model + 2 * network.d_ff)
+    activations = spec.training.batch * size["tokens"] * kept * FLOAT_BYTES
+    return PROCESS_MIB + (resident + activations + state) / 2**20

@@ -1,0 +1,67 @@
+"""Estimates of time and memory against what was measured on two cores."""
+
+import pytest
+
+from modeling.cost import memory_mib, run_time, samples_per_second
+from modeling.network.size import network_size
+from modeling.presets import PRESETS
+from modeling.specs import ModelSpec
+from modeling.windows.planning import plan_experiment
+
+DAY_NS = 86_400 * 10**9
+
+
+def case(name, days=180, **training):
+    spec: ModelSpec = PRESETS[name]
+    spec = spec.model_copy(update={"training": spec.training.model_copy(update=training)})
+    plan = plan_experiment(spec, first_open=0, last_close=days * DAY_NS, timeframe_minutes=5)
+    size = network_size(
+        spec.network,
+        features=spec.features.count,
+        context_bars=spec.windows.context_bars,
+        scales=(1, 3, 6, 12),
+    )
+    return spec, plan, size
+
+
+@pytest.mark.parametrize(("name", "measured"), [("tiny", 6200), ("small", 1000), ("reference", 3)])
+def test_presets_train_as_fast_as_they_were_measured(name, measured):
+    spec, _, size = case(name)
+    assert samples_per_second(spec.network, size) == pytest.approx(measured)
+
+
+@pytest.mark.parametrize(
+    ("name", "days", "measured_s"),
+    # Seconds of processor time of whole runs on BTC candles.
+    [("tiny", 180, 96), ("linear", 180, 42), ("linear", 546, 66)],
+)
+def test_whole_runs_are_estimated_within_a_factor_of_two(name, days, measured_s):
+    time = run_time(*case(name, days))
+    assert time.high / 2 <= measured_s <= time.low * 2
+
+
+def test_the_range_is_what_early_stopping_leaves_open():
+    time = run_time(*case("small"))
+    assert (time.least, time.most) == (3, 8)
+    assert time.high - time.low == pytest.approx(5 * time.epoch)
+    never = run_time(*case("small", patience=20))
+    assert never.low == never.high
+
+
+def test_the_reference_network_takes_hours_an_epoch_on_two_cores():
+    time = run_time(*case("reference"))
+    assert 6 * 3600 < time.epoch < 9 * 3600
+    assert time.least == 11
+
+
+def test_without_a_network_there_is_no_epoch_and_no_activation():
+    spec, plan, size = case("linear")
+    time = run_time(spec, plan, size)
+    assert (time.epoch, time.least, time.most) == (0.0, 0, 0)
+    assert time.low == time.high > 0
+    assert memory_mib(spec, 51_840, size) < 700
+
+
+def test_the_ladder_takes_no_longer_than_it_may():
+    spec, plan, size = case("linear", days=3000)
+    assert run_time(spec, plan, size).fixed < 120 + 8 + 5 + 8 + 120
