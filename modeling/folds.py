@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from modeling.baselines.ladder import Ladder, LadderCase, budget_of, climb, ladder_of
 from modeling.baselines.rungs import trade_pays
 from modeling.evaluation.bands import fit_band
 from modeling.evaluation.calibration import auto_threshold, fit_calibrator
-from modeling.evaluation.table import PREDICTED, Column, Table
+from modeling.evaluation.table import PREDICTED, Table
 from modeling.judging import MODEL, fold_metrics
 from modeling.measures import rung_label
 from modeling.specs import ModelSpec
@@ -155,21 +152,3 @@ def model_columns(outputs: HeadOutputs, confidence: NDArray[np.float64]) -> Tabl
 def _filled(columns: dict[str, Any], rows: int) -> Table:
     """All predicted columns; NaN for heads the rung does not have."""
     return {name: columns.get(name, np.full(rows, np.nan)) for name in PREDICTED}
-
-
-def write_fold(path: Path, tables: dict[str, Table]) -> None:
-    """All tables of a fold in one Parquet file, columns named `rung.column`."""
-    arrays: dict[str, Column] = {
-        f"{rung}.{name}": values for rung, table in tables.items() for name, values in table.items()
-    }
-    pq.write_table(pa.table(arrays), path, compression="zstd")
-
-
-def read_fold(path: Path) -> dict[str, Table]:
-    """What `write_fold` wrote."""
-    stored = pq.read_table(path)
-    tables: dict[str, Table] = {}
-    for column in stored.column_names:
-        rung, name = column.split(".", 1)
-        tables.setdefault(rung, {})[name] = stored[column].to_numpy()
-    return tables

@@ -21,9 +21,10 @@ from modeling.baselines.linear import fit_linear
 from modeling.baselines.rungs import RungFailed
 from modeling.certifying import certify_fold, certify_predicted, certify_table
 from modeling.evaluation.paths import join_paths
+from modeling.evaluation.table import read_fold
 from modeling.failures import diverged, out_of_memory
 from modeling.fold_task import fold_task
-from modeling.folds import finish_fold, read_fold
+from modeling.folds import finish_fold
 from modeling.judging import judge
 from modeling.measures import rung_label
 from modeling.models import TrainingRun

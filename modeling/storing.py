@@ -14,8 +14,13 @@ from artifacts.store import scratch_folder, store_file
 from jobs.attempts import RunningAttempt
 from jobs.errors import Fenced
 from modeling.evaluation.paths import Path as PredictedPath
-from modeling.evaluation.table import Table, predictions_sha256, write_predictions
-from modeling.folds import FoldResult, write_fold
+from modeling.evaluation.table import (
+    Table,
+    predictions_sha256,
+    write_fold,
+    write_predictions,
+)
+from modeling.folds import FoldResult
 from modeling.judging import MODEL, Judgement
 from modeling.models import BaselineScore, Fold, PredictionSet, TrainingRun, Trial
 from modeling.sealed import instant

@@ -23,8 +23,8 @@ from modeling.evaluation.alarm import BlockScore
 from modeling.evaluation.calibration import Calibrator
 from modeling.evaluation.effective import effective_samples
 from modeling.evaluation.heads import Priors, Scoring
-from modeling.evaluation.table import Table, predictions_sha256
-from modeling.folds import known_columns, read_fold
+from modeling.evaluation.table import Table, predictions_sha256, read_fold
+from modeling.folds import known_columns
 from modeling.judging import MODEL, PRIOR
 from modeling.models import Fold, PredictionSet, TrainingRun
 from modeling.network.choice import network_of

@@ -86,3 +86,21 @@ def predictions_sha256(table: Mapping[str, Column]) -> str:
 def joined(tables: list[Table]) -> Table:
     """Tables of test blocks in time order, one after the other."""
     return {name: np.concatenate([table[name] for table in tables]) for name in tables[0]}
+
+
+def write_fold(path: Path, tables: dict[str, Table]) -> None:
+    """All tables of a fold in one Parquet file, columns named `rung.column`."""
+    arrays: dict[str, Column] = {
+        f"{rung}.{name}": values for rung, table in tables.items() for name, values in table.items()
+    }
+    pq.write_table(pa.table(arrays), path, compression="zstd")
+
+
+def read_fold(path: Path) -> dict[str, Table]:
+    """Read what `write_fold` wrote: tables by rung."""
+    stored = pq.read_table(path)
+    tables: dict[str, Table] = {}
+    for column in stored.column_names:
+        rung, name = column.split(".", 1)
+        tables.setdefault(rung, {})[name] = stored[column].to_numpy()
+    return tables
