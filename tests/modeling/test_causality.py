@@ -51,7 +51,7 @@ def test_at_most_ten_failed_features_are_named():
 
 
 @pytest.fixture
-def page(db, client):
+def shown(db, client):
     alice = make_user("alice")
     client.force_login(alice)
     run = make_run(make_experiment(alice.first_workspace()))
@@ -77,5 +77,5 @@ def page(db, client):
         ),
     ],
 )
-def test_the_page_of_a_run_shows_the_state_of_its_certificate(page, stored, said):
-    assert said in page(stored)
+def test_the_page_of_a_run_shows_the_state_of_its_certificate(shown, stored, said):
+    assert said in shown(stored)
