@@ -26,8 +26,8 @@ def out_of_memory(error: OutOfMemory, *, steps_before: int) -> JobFailed:
         ExitKind.OOM,
         step=steps_before + error.step,
         batch=error.batch,
-        needed_gb=(error.needed_bytes or 0) / 1e9,
-        free_gb=(error.free_bytes or 0) / 1e9,
+        needed_gb=error.needed_bytes / 1e9,
+        free_gb=error.free_bytes / 1e9,
         next_batch=max(1, error.batch // 2),
     )
 

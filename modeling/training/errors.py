@@ -23,11 +23,9 @@ class Diverged(Exception):
 
 
 class OutOfMemory(Exception):
-    """An allocation failed. Bytes are None where the machine does not say."""
+    """An allocation failed. `needed_bytes` are those held by then and those asked for."""
 
-    def __init__(
-        self, step: int, batch: int, needed_bytes: int | None, free_bytes: int | None
-    ) -> None:
+    def __init__(self, step: int, batch: int, needed_bytes: int, free_bytes: int) -> None:
         self.step = step
         self.batch = batch
         self.needed_bytes = needed_bytes

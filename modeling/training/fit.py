@@ -30,7 +30,13 @@ from modeling.training.losses import (
     ResidentLabels,
     start_at_the_constant,
 )
-from modeling.training.machine import Precision, chosen_precision, free_bytes, repeatable
+from modeling.training.machine import (
+    Precision,
+    chosen_precision,
+    free_bytes,
+    held_bytes,
+    repeatable,
+)
 from modeling.training.observer import EpochMetrics, StepMetrics, TrainingObserver
 from modeling.training.optimizer import FoldOptimizer
 from modeling.training.ranks import ALONE, Ranks
@@ -419,7 +425,7 @@ class FoldTrainer:
             raise OutOfMemory(
                 step=self.step + 1,
                 batch=self.spec.training.batch,
-                needed_bytes=_asked_bytes(str(error)),
+                needed_bytes=held_bytes(self.device) + (_asked_bytes(str(error)) or 0),
                 free_bytes=free_bytes(self.device),
             ) from error
 

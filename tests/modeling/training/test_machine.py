@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+import resource
+from collections.abc import Callable
+
+import psutil
 import pytest
 import torch
 
-from modeling.training.machine import chosen_precision, free_bytes, set_threads
+from modeling.training.machine import chosen_precision, free_bytes, held_bytes, set_threads
 
 CPU = torch.device("cpu")
 
@@ -27,5 +31,24 @@ def test_auto_takes_bf16_where_it_is_native_and_pays(
     assert chosen_precision("auto", CPU, width=32) == "fp32"
 
 
-def test_some_memory_is_free() -> None:
+def test_some_memory_is_free_and_some_is_held() -> None:
     assert free_bytes(CPU) > 0
+    assert held_bytes(CPU) > 2**20
+
+
+def test_limit_of_the_process_leaves_nothing_free() -> None:
+    limits = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (psutil.Process().memory_info().vms, limits[1]))
+    try:
+        assert free_bytes(CPU) < 2**20
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, limits)
+
+
+@pytest.mark.parametrize(
+    ("processes", "expected"), [(1, lambda cores: cores), (64, lambda cores: 1)]
+)
+def test_processes_share_the_cores(processes: int, expected: Callable[[int], int]) -> None:
+    cores = set_threads(0)
+    assert set_threads(0, processes=processes) == expected(cores)
+    assert set_threads(3, processes=processes) == 3

@@ -1,0 +1,61 @@
+"""Real causes, not planted ones: the largest learning rate, and memory that ends."""
+
+from __future__ import annotations
+
+import re
+import time
+
+import psutil
+import pytest
+
+from tests.faults.machine import Machine, wait_for
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+SLOW_STEPS = {"OUTSAMPLE_FAULT": "sleep_per_step:40"}
+# Nothing holds this network back: the rate is the largest that a spec allows, from the first step on.
+UNBRIDLED = {"learning_rate": 1.0, "grad_clip": 100.0, "warmup": 0.0, "epochs": 3, "patience": 3}
+
+
+def test_largest_learning_rate_ends_like_any_run(any_machine: Machine) -> None:
+    """Bounded losses and layer norms keep it finite: it learns nothing, and ends in time."""
+    machine = any_machine
+    machine.ensure()
+    run = machine.launch(machine.experiment(**UNBRIDLED))
+    row = machine.finished(run, 300)
+    assert row["status"] == "succeeded", machine.what_broke(run)
+    points = machine.points(run)
+    rates = [value for (_, name, _), value in points.items() if name == "learning_rate"]
+    assert max(rates) > 0.99
+    ratios = [value for (_, name, _), value in points.items() if name == "validation_ratio"]
+    print("validation loss over the constant's", ratios)
+    assert ratios and None not in ratios  # what is not finite is stored as None
+
+
+def test_memory_that_ends_fails_with_step_batch_and_what_to_do(any_machine: Machine) -> None:
+    machine = any_machine
+    machine.ensure(**SLOW_STEPS)
+    run = machine.launch(machine.experiment(batch=1024, epochs=8, patience=8))
+    attempt = wait_for(
+        lambda: machine.row(
+            "SELECT a.* FROM jobs_jobattempt a JOIN modeling_trainingrun r ON r.job_id = a.job_id"
+            " JOIN modeling_metricpoint p ON p.run_id = r.id WHERE r.id = %s LIMIT 1",
+            run,
+        ),
+        240,
+    )
+    trainer = psutil.Process(attempt["trainer_pid"])
+    held = trainer.memory_info().vms
+    trainer.rlimit(psutil.RLIMIT_AS, (held, held))
+    limited_at = time.monotonic()
+    row = machine.finished(run, 120)
+    print(row["status"], row["message"], f"after {time.monotonic() - limited_at:.1f} s")
+    assert (row["status"], row["code"]) == ("failed", "oom")
+    found = machine.attempts(row["job_id"])[-1]
+    assert found["exit_kind"] == "oom"
+    assert found["peak_memory_mib"] > 100
+    assert re.fullmatch(
+        r"Out of memory at step \d+: batch 1024 needs about [1-9]?\d\.\d GB, 0\.\d GB free\. "
+        r"Start again with batch 512\.",
+        row["message"],
+    )
+    assert machine.trainers() == {}
