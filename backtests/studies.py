@@ -274,11 +274,13 @@ def _queue_run(variant: StudyVariant, experiment: Experiment, seed: int, user: U
 def cancel_study(study: Study, *, user: User) -> int:
     """Ask everything of the study that is open to stop; how many jobs were asked.
 
-    Runs that had finished before are left alone. Raises JobConflict when nothing is open.
+    What waits for another job ends with it, and comes back with it when that is resumed. Runs that had
+    finished before are left alone. Raises JobConflict when nothing is open.
     """
-    asked = 0
-    for job in study.jobs():
-        if job.is_terminal:
+    jobs = [job for job in study.jobs() if not job.is_terminal]
+    are_open, asked = {job.pk for job in jobs}, 0
+    for job in jobs:
+        if job.after_id in are_open:
             continue
         try:
             request_cancel(job, user=user)

@@ -13,8 +13,9 @@ from backtests.variants import BASE, KEYS, SAME_AS_BASE
 from jobs.attempts import RunningAttempt
 from jobs.claim import claim
 from jobs.errors import JobConflict, QueueFull
+from jobs.exits import Exit
 from jobs.models import Job
-from jobs.statuses import JobStatus
+from jobs.statuses import ExitKind, JobStatus
 from jobs.workers import claimant
 from markets.candles.synthetic import synthetic_candles
 from modeling.models import Experiment, Trial
@@ -159,9 +160,16 @@ def test_cancel_stops_all_that_is_open_and_leaves_taken_over_runs(experiment, al
         cancel_study(study, user=alice)
 
 
-def test_resume_goes_on_with_every_run_its_backtest_and_its_comparison(experiment, alice):
+@pytest.mark.parametrize("is_running", [False, True])
+def test_resume_goes_on_with_every_run_its_backtest_and_its_comparison(
+    experiment, alice, is_running
+):
     study = launched(experiment, alice)
+    first = StudyRun.objects.filter(variant__study=study).first().run
+    attempt = RunningAttempt(claim(first.job_id, claimant())) if is_running else None
     cancel_study(study, user=alice)
+    if attempt is not None:
+        attempt.end(Exit(ExitKind.CANCELLED))
     resume_study(Study.objects.get(pk=study.pk), user=alice)
     for part in StudyRun.objects.filter(variant__study=study):
         own = Backtest.objects.get(run=part.run)

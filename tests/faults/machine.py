@@ -225,7 +225,7 @@ class Machine:
 
     # Work
 
-    def api(self, method: str, path: str, body: object = None) -> tuple[int, Any]:
+    def api(self, method: str, path: str, body: object = None, key: str = "") -> tuple[int, Any]:
         request = urllib.request.Request(
             f"http://127.0.0.1:{self.port}{path}",
             method=method,
@@ -233,6 +233,7 @@ class Machine:
             headers={
                 "Authorization": f"Bearer {self.token}",
                 "Content-Type": "application/json",
+                **({"Idempotency-Key": key} if key else {}),
             },
         )
         try:
