@@ -12,7 +12,7 @@ from rest_framework.response import Response
 
 from accounts import audit
 from accounts.api_views import ApiView, MemberRequest, VisibleList, VisibleRows
-from accounts.models import NAME_MAX
+from accounts.models import NAME_MAX, NOTES_MAX
 from accounts.rest import (
     FiniteJSONRenderer,
     Problem,
@@ -39,7 +39,6 @@ from modeling.presets import PRESETS
 from modeling.services import archive_experiment, record_parent, unarchive_experiment
 from specs.serializers import SpecPartField, SpecSerializerField
 
-NOTES_MAX = 10_000
 TRADES_PER_PAGE = 200
 
 

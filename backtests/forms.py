@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from django import forms
 from django.db.models import Q
 
-from accounts.models import NAME_MAX, Workspace
+from accounts.models import NAME_MAX, NOTES_MAX, Workspace
 from backtests.specs import ExperimentSpec
 from markets.forms import dress
 from markets.models import DatasetVersion
@@ -94,7 +94,10 @@ class ExperimentForm(SpecForm):
         )
         self.fields["datasets"].choices = lambda: offered_versions(self)  # type: ignore[attr-defined]  # a VersionField
         self.fields["notes"] = forms.CharField(
-            label="Notes", required=False, max_length=2000, widget=forms.Textarea(attrs={"rows": 2})
+            label="Notes",
+            required=False,
+            max_length=NOTES_MAX,
+            widget=forms.Textarea(attrs={"rows": 2}),
         )
         self.fields["spec_json"] = forms.CharField(
             label="Spec as JSON",

@@ -26,6 +26,9 @@ TIMEFRAME_MINUTES: dict[str, int] = {
     "1d": 1440,
 }
 REQUIRED_COLUMNS = ("timestamp", "open", "high", "low", "close", "volume")
+# How long an upload, or the pages of a download, outlive a job that made no version of them.
+KEPT_HOURS = 24
+UPLOAD_GONE = f"The uploaded file was kept for {KEPT_HOURS} hours and is gone. Upload it again."
 HEADER_MAX = 256  # characters; a longer header is a field too long
 VENUES: dict[str, str] = {
     "binance": "Binance",

@@ -6,7 +6,7 @@ import hashlib
 
 from django.db import transaction
 
-from accounts.models import NAME_MAX, User
+from accounts.models import NAME_MAX, NOTES_MAX, User
 from jobs.idempotency import replay
 from jobs.services import enqueue
 from jobs.statuses import JobKind, JobStatus, Queue
@@ -15,7 +15,6 @@ from markets.services.datasets import hold_for_use
 from modeling.models import Fold, ModelPrediction, RegisteredModel, TrainingRun
 from specs.declaration import InvalidSpec
 
-NOTES_MAX = 5000
 # What a fold must have kept to work on other candles.
 NEEDED = ("selection", "scalers", "targets", "window_volatility", "calibrator", "thresholds")
 

@@ -18,7 +18,7 @@ from markets.models import Import, Source
 from markets.pipeline.sealing import seal_candles
 from markets.sources.preview import Preview, preview_source
 from markets.sources.reading import read_source
-from markets.specs import TIMEFRAME_MINUTES, timeframe_name
+from markets.specs import TIMEFRAME_MINUTES, UPLOAD_GONE, timeframe_name
 
 DEMO_DAYS = 180
 DEMO_SEED = 7
@@ -93,10 +93,7 @@ def _report_of_made(candles: Candles) -> dict[str, Any]:
 
 def _upload_of(row: Import) -> Path:
     if row.upload is None:
-        raise JobFailed(
-            "upload_expired",
-            "The uploaded file was kept for 24 hours and is gone. Upload it again.",
-        )
+        raise JobFailed("upload_expired", UPLOAD_GONE)
     try:
         return verified_path(row.upload)
     except FileChanged as error:

@@ -20,10 +20,8 @@ from markets.models import DatasetVersion, Import, Source, downloads_folder
 from markets.services.datasets import hold_for_use
 from markets.services.imports import import_spec_of, queued, replayed
 from markets.sources.table import MAX_ROWS
-from markets.specs import TIMEFRAME_MINUTES, VENUES, DownloadSpec, ImportSpec
+from markets.specs import KEPT_HOURS, TIMEFRAME_MINUTES, VENUES, DownloadSpec, ImportSpec
 from specs.declaration import InvalidSpec
-
-PARTS_KEPT_HOURS = 24
 
 
 @transaction.atomic
@@ -116,12 +114,12 @@ def go_on(row: Import, *, user: User, idempotency_key: str = "") -> Job:
 
 
 def forget_old_parts() -> int:
-    """Delete the pages of downloads that ended more than 24 hours ago, or whose row is gone."""
+    """Delete the pages of downloads that ended more than KEPT_HOURS ago, or whose row is gone."""
     folders = list(downloads_folder().glob("*"))
     named = {int(folder.name): folder for folder in folders if folder.name.isdecimal()}
     rows = Import.objects.filter(pk__in=named)
     ended = rows.filter(
-        job__status__in=TERMINAL, job__ended_at__lt=Now() - timedelta(hours=PARTS_KEPT_HOURS)
+        job__status__in=TERMINAL, job__ended_at__lt=Now() - timedelta(hours=KEPT_HOURS)
     )
     kept = set(rows.exclude(pk__in=ended.values("pk")).values_list("pk", flat=True))
     gone = [folder for pk, folder in named.items() if pk not in kept]

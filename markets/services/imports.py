@@ -21,10 +21,9 @@ from jobs.services import enqueue
 from jobs.statuses import TERMINAL, JobKind, Queue
 from markets.models import Dataset, Import, Source
 from markets.sources.formats import RefusedFile, display_name, sniff
-from markets.specs import TIMEFRAME_MINUTES, ImportSpec
+from markets.specs import KEPT_HOURS, TIMEFRAME_MINUTES, UPLOAD_GONE, ImportSpec
 
 SNIFFED_BYTES = 64 * 1024
-UPLOAD_KEPT_HOURS = 24
 FORGOTTEN_AT_ONCE = 100
 DEMO_SYMBOL = "SYN/USDT"
 
@@ -32,7 +31,7 @@ DEMO_SYMBOL = "SYN/USDT"
 NOTHING_TO_CONFIRM = {
     "no_upload": "These candles come from no uploaded file. Start the download or resampling again.",
     "already_imported": "This file has been imported. Upload another file to import more.",
-    "upload_expired": "The uploaded file was kept for 24 hours and is gone. Upload it again.",
+    "upload_expired": UPLOAD_GONE,
     "job_active": "This file is being read at the moment. Wait until that has ended.",
 }
 
@@ -148,10 +147,10 @@ def launch_demo(*, workspace: Workspace, user: User, idempotency_key: str = "") 
 
 @transaction.atomic
 def forget_old_uploads() -> int:
-    """Delete the uploads of imports that ended without a version more than 24 hours ago."""
+    """Delete the uploads of imports that ended without a version more than KEPT_HOURS ago."""
     ended = Import.objects.select_for_update(of=("self",), skip_locked=True).filter(
         job__status__in=TERMINAL,
-        job__ended_at__lt=Now() - timedelta(hours=UPLOAD_KEPT_HOURS),
+        job__ended_at__lt=Now() - timedelta(hours=KEPT_HOURS),
         upload__isnull=False,
     )
     ended = ended.select_related("upload")

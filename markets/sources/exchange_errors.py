@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from markets.sources.exchange_network import Unanswered
+from markets.specs import KEPT_HOURS
 
 T = TypeVar("T")
 TRIES = 6
@@ -51,6 +52,6 @@ def _pause_s(failure: Unanswered, number: int, name: str) -> float:
         raise ExchangeFailed(
             "exchange_busy",
             f"{name} asks to wait {asked / 60:.0f} minutes. Go on with the download after that; "
-            "what has come is kept for 24 hours.",
+            f"what has come is kept for {KEPT_HOURS} hours.",
         ) from failure
     return asked

@@ -32,7 +32,7 @@ from markets.services.imports import (
     preview_again,
     stage_import,
 )
-from markets.specs import REQUIRED_COLUMNS, ImportSpec
+from markets.specs import KEPT_HOURS, REQUIRED_COLUMNS, ImportSpec
 
 ROLES = (*REQUIRED_COLUMNS, "quote_volume", "symbol")
 DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
@@ -188,6 +188,7 @@ def may_go_on(request: HttpRequest, row: Import) -> bool:
 def detail_context(row: Import, form: SettingsForm | None) -> dict[str, Any]:
     return {
         **import_context(row),
+        "kept_hours": KEPT_HOURS,
         "form": form,
         "key": new_key(),
         "preview": row.preview,

@@ -11,6 +11,7 @@ from django.db import models
 from django.utils import timezone
 
 NAME_MAX = 200  # letters of any name that a person gives
+NOTES_MAX = 10_000
 
 
 class User(AbstractUser):

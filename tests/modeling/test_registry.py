@@ -66,7 +66,7 @@ def test_registering_takes_the_last_fold_and_is_audited(alice, run):
         ({"name": "x" * 201}, "name"),
         ({"fold": 9}, "fold"),
         ({"stage": "best"}, "stage"),
-        ({"notes": "x" * 5001}, "notes"),
+        ({"notes": "x" * 10_001}, "notes"),
         ({"run": 10**9}, "run"),
         ({"weights": "mine"}, "weights"),
     ],
