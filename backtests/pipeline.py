@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -71,17 +71,17 @@ def run_backtest(row: Backtest, attempt: RunningAttempt) -> None:
         name: _judgeable(row, read_predictions(_path(found.file, row)))
         for name, found in sets.items()
     }
-    history = _history(row, tables[PredictionSet.MODEL])
-    candles = _predicted(row, history, tables[PredictionSet.MODEL])
+    history = history_of(row, tables[PredictionSet.MODEL])
+    candles = predicted_of(row, history, tables[PredictionSet.MODEL])
     attempt.progress(0.2, "Simulating")
-    policies = _policies(row, tables)
+    policies = policies_of(row, tables)
     targets = {
-        name: _targets(candles, table, sets[name], row, policies[name])
+        name: targets_of(candles, table, _threshold_of(sets[name]), row, policies[name])
         for name, table in tables.items()
     }
     try:
         band = simulate_band(candles, targets[PredictionSet.MODEL], row.spec)
-        rungs = _rungs(candles, _rule_targets(history, len(candles)) | targets, row, attempt)
+        rungs = rungs_of(candles, rule_targets(history, len(candles)) | targets, row, attempt)
         others = _other_paths(candles, policies[PredictionSet.MODEL], row, attempt)
     except InvalidSpan as error:
         raise JobFailed("invalid_spec", f"backtest.span: {error}") from error
@@ -120,7 +120,7 @@ def _judgeable(row: Backtest, table: Table) -> Table:
     return {name: values[kept] for name, values in table.items()}
 
 
-def _history(row: Backtest, table: Table) -> Candles:
+def history_of(row: Backtest, table: Table) -> Candles:
     """All candles up to the last predicted bar; nothing behind a hold-out that is not opened."""
     candles = read_candles(_path(row.version.file, row), row.version.dataset.timeframe_minutes)
     stop = int(np.searchsorted(candles.time, table["open_at"][-1], side="right"))
@@ -130,7 +130,7 @@ def _history(row: Backtest, table: Table) -> Candles:
     return candles.slice(0, stop)
 
 
-def _predicted(row: Backtest, history: Candles, table: Table) -> Candles:
+def predicted_of(row: Backtest, history: Candles, table: Table) -> Candles:
     """Candles from the first to the last predicted bar."""
     start = int(np.searchsorted(history.time, table["open_at"][0]))
     predicted = history.slice(start, len(history))
@@ -150,19 +150,22 @@ def _require_span_within(predicted: Candles, span: SpanSpec) -> None:
         raise JobFailed("invalid_spec", f"backtest.span.to_at: {found}; {covered}")
 
 
-def _policies(row: Backtest, names: Iterable[str]) -> dict[str, PolicySpec]:
+def policies_of(row: Backtest, names: Iterable[str]) -> dict[str, PolicySpec]:
     """The policy of the model, and of each rung as far as its confidence is one."""
     scores = {score.rung: score.metrics for score in row.run.baselines.all()}
     scores[PredictionSet.MODEL] = row.run.metrics
     return {name: spec_of_rung(row.spec, scores.get(name, {})).policy for name in names}
 
 
-def _targets(
-    candles: Candles, table: Table, found: PredictionSet, row: Backtest, policy: PolicySpec
+def targets_of(
+    candles: Candles,
+    table: Table,
+    threshold_of: Mapping[int, float],
+    row: Backtest,
+    policy: PolicySpec,
 ) -> NDArray[np.float64]:
-    """Targets at every candle; a bar without a prediction has none."""
+    """Targets at every candle by each fold's own threshold; a bar without a prediction has none."""
     place = np.searchsorted(candles.time, table["open_at"])
-    threshold_of = {part["fold"]: part["threshold"] for part in found.folds}
     thresholds = np.array([threshold_of[fold] for fold in table["fold"].tolist()], dtype=np.float64)
     spread = {name: np.full(len(candles), np.nan) for name in ("action", "confidence", "threshold")}
     spread["action"][place] = table["action"]
@@ -179,13 +182,17 @@ def _targets(
     )
 
 
-def _rule_targets(history: Candles, bars: int) -> dict[str, NDArray[np.float64]]:
+def _threshold_of(found: PredictionSet) -> dict[int, float]:
+    return {part["fold"]: part["threshold"] for part in found.folds}
+
+
+def rule_targets(history: Candles, bars: int) -> dict[str, NDArray[np.float64]]:
     """Targets of each rule at the last `bars` candles; its means look back on those before them."""
     found = {name: rule(history.close)[-bars:] for name, rule in RULES.items()}
     return {"flat": flat(bars), **found}
 
 
-def _rungs(
+def rungs_of(
     candles: Candles,
     targets: dict[str, NDArray[np.float64]],
     row: Backtest,
@@ -211,7 +218,8 @@ def _other_paths(
     for found in stored.select_related("file").order_by("path"):
         attempt.raise_if_stopping()
         table = read_predictions(_path(found.file, row))
-        accounts.append(simulate(candles, _targets(candles, table, found, row, policy), row.spec))
+        targets = targets_of(candles, table, _threshold_of(found), row, policy)
+        accounts.append(simulate(candles, targets, row.spec))
     return accounts
 
 

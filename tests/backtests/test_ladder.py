@@ -5,7 +5,7 @@ import pytest
 
 from backtests.engine.rules import RULES
 from backtests.models import Backtest
-from backtests.pipeline import _rule_targets, run_backtest
+from backtests.pipeline import rule_targets, run_backtest
 from backtests.services import launch_backtest
 from backtests.specs import BacktestSpec
 from jobs.attempts import RunningAttempt, StopReason
@@ -57,7 +57,7 @@ def test_flat_buy_and_hold_and_every_rule_have_an_account(run):
 
 def test_rules_look_back_on_candles_before_the_first_predicted_bar():
     candles = synthetic_candles(days=3, seed=1)
-    found = _rule_targets(candles, 50)
+    found = rule_targets(candles, 50)
     for name, rule in RULES.items():
         assert np.array_equal(found[name], rule(candles.close)[-50:])
     assert found["macd"].any() and not RULES["macd"](candles.close[-50:])[:33].any()
