@@ -38,8 +38,9 @@ from backtests.forms import (
     spec_of,
     value_at,
 )
-from backtests.models import Backtest
+from backtests.models import Backtest, SeedVerdict
 from backtests.presets import preset as preset_named
+from backtests.seeds_table import seeds_table
 from backtests.services import create_experiment_once, estimate, launch_experiment
 from backtests.specs import ExperimentSpec
 from jobs.errors import InvalidIdempotencyKey, JobConflict, QueueFull
@@ -204,7 +205,9 @@ def experiment_page(
     own = Prefetch("backtests", Backtest.objects.filter(is_own=True))
     runs = experiment.runs.select_related("job").prefetch_related(own).order_by("seed", "-pk")
     spec = spec_of(experiment)
+    pooled = SeedVerdict.objects.of_experiment(experiment)
     context = {
+        "seeds": seeds_table(pooled, list(runs)) if pooled else None,
         "experiment": experiment,
         "version": experiment.version,
         "runs": runs,
@@ -320,7 +323,8 @@ def opened(request: HttpRequest) -> tuple[ExperimentForm, str]:
     preset = request.GET.get("preset", DEFAULT_PRESET)
     if preset not in PRESETS:
         raise Http404("there is no such preset")
-    named["name"] = f"{preset.capitalize()} transformer"
+    ending = "" if PRESETS[preset].network.is_linear else " transformer"
+    named["name"] = f"{preset.capitalize()}{ending}"
     return ExperimentForm(workspace=workspace, initial=preset_named(preset), **named), preset
 
 
@@ -376,6 +380,11 @@ def parameters_of(experiment: Experiment) -> int:
     return int(size["parameters"])
 
 
+def is_read(spec: ExperimentSpec, path: str) -> bool:
+    """Whether a setting changes anything: without a network its shape and components do not."""
+    return not spec.network.is_linear or path == "network.kind" or not path.startswith("network.")
+
+
 def spec_rows(spec: ExperimentSpec, preset: str) -> list[dict[str, Any]]:
     """Every setting with its label; what differs from the preset comes first."""
     base = preset_named(preset) if preset in PRESETS else ExperimentSpec()
@@ -388,5 +397,6 @@ def spec_rows(spec: ExperimentSpec, preset: str) -> list[dict[str, Any]]:
             "base": changed[setting.path][1] if setting.path in changed else None,
         }
         for setting in declared_settings()
+        if is_read(spec, setting.path)
     ]
     return sorted(rows, key=lambda row: not row["is_changed"])

@@ -285,3 +285,37 @@ class StudyRun(models.Model):
         """The jobs that this run of the study is made of, in their order."""
         jobs = [self.run.job, self.backtest.job]
         return jobs if self.job is None else [*jobs, self.job]
+
+
+class SeedVerdictQuerySet(VisibleQuerySet):
+    def of_experiment(self, experiment: Experiment) -> SeedVerdict | None:
+        """The one over the most seeds that is there; None before two seeds are finished."""
+        rows = self.filter(experiment=experiment, job__status=JobStatus.SUCCEEDED)
+        return max(rows.exclude(runs=[]), key=lambda row: (len(row.runs), row.pk), default=None)
+
+
+class SeedVerdict(WorkspaceRow):
+    """The verdict of an experiment: that of the mean prediction over its seeds.
+
+    A row is made behind every run of an experiment with several, and judges what is finished then.
+    """
+
+    experiment = models.ForeignKey(
+        Experiment, on_delete=models.PROTECT, related_name="seed_verdicts"
+    )
+    job = models.OneToOneField(Job, on_delete=models.PROTECT, related_name="seed_verdict")
+    # One run a seed, in the order of the seeds; empty while there is one seed only.
+    runs = ArrayField(models.BigIntegerField(), default=list)
+    metrics = models.JSONField(default=dict)
+    heads = models.JSONField(default=dict)
+    # {"verdict": …, "numbers": …}, or {"reason": …} where no account could be made.
+    equity = models.JSONField(default=dict)
+    leak_alarm = models.JSONField(default=dict)
+
+    objects = SeedVerdictQuerySet.as_manager()  # type: ignore[misc]  # narrows the base's manager
+
+    class Meta:
+        ordering = ["-pk"]
+
+    def __str__(self) -> str:
+        return f"Verdict over seeds of {self.experiment}"

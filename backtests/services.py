@@ -9,7 +9,7 @@ from django.db import transaction
 from accounts.models import NAME_MAX, User, Workspace
 from backtests.confidence import require_calibrated
 from backtests.later import in_sample_text
-from backtests.models import Backtest
+from backtests.models import Backtest, SeedVerdict
 from backtests.specs import BacktestSpec, ExperimentSpec
 from jobs.claim import lock
 from jobs.idempotency import replay
@@ -122,7 +122,9 @@ def launch_experiment(
             part_of_launch=part_of_launch or place > 0,
         )
         if is_new:
-            _queue_own_backtest(run, user)
+            own = _queue_own_backtest(run, user)
+            if len(seeds) > 1 or experiment.runs.exclude(seed=run.seed).exists():
+                _queue_seed_verdict(own, user)
         runs.append(run)
     return runs
 
@@ -147,6 +149,21 @@ def _queue_own_backtest(run: TrainingRun, user: User | None) -> Backtest:
         spec=spec,
         spec_sha256=experiment.spec_sha256,
         job=job,
+    )
+
+
+def _queue_seed_verdict(own: Backtest, user: User | None) -> SeedVerdict:
+    """Judge the mean prediction over seeds once this backtest is there."""
+    experiment = own.run.experiment
+    job = enqueue(
+        workspace=experiment.workspace,
+        created_by=user,
+        kind=JobKind.SEEDS,
+        queue=Queue.BACKTESTS,
+        after=own.job,
+    )
+    return SeedVerdict.objects.create(
+        workspace=experiment.workspace, experiment=experiment, job=job
     )
 
 

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from backtests.models import Backtest, Study
+from backtests.models import Backtest, SeedVerdict, Study
 from jobs.attempts import RunningAttempt
 from jobs.decorators import job_task
 from jobs.models import Job
@@ -20,3 +20,11 @@ def run_study_job(job: Job, attempt: RunningAttempt) -> None:
 
     studies = Study.objects.select_related("experiment")
     compare_variants(studies.of_job(job), attempt)
+
+
+@job_task(kind=JobKind.SEEDS, queue=Queue.BACKTESTS)
+def judge_seeds_job(job: Job, attempt: RunningAttempt) -> None:
+    from backtests.seeds_pipeline import judge_seeds
+
+    rows = SeedVerdict.objects.select_related("experiment", "job")
+    judge_seeds(rows.get(job=job), attempt)

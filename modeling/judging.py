@@ -116,6 +116,40 @@ def judge(
     )
 
 
+def judge_mean(
+    tables: Mapping[str, Table],
+    folds: Sequence[Any],  # Any: Fold rows
+    *,
+    effective: float,
+    spec: ModelSpec,
+    timeframe_minutes: int,
+    is_synthetic: bool,
+    between: Between = no_pause,
+) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+    """Head metrics, head verdicts and leak alarm of a mean prediction over seeds.
+
+    `folds` are those of all runs: a rung that failed in any of them is compared nowhere.
+    """
+    failed = _failures([name for name in tables if name != MODEL], folds)
+    rungs = {
+        name: _own_heads(table)
+        for name, table in tables.items()
+        if name != MODEL and name not in failed
+    }
+    scoring = _scoring(tables, spec, effective, draws=spec.evaluation.bootstrap_draws)
+    metrics, verdict = judge_heads(tables[MODEL], rungs, scoring, between=between)
+    for judged in verdict.values():
+        for found in judged["rungs"].values():  # type: ignore[attr-defined]  # JSON of rungs
+            found.pop("own_intervals")
+    alarm = leak_alarm(
+        {"mean over seeds": _block(metrics, effective)},
+        market="noise" if is_synthetic else "real",
+        timeframe_minutes=timeframe_minutes,
+        horizon_bars=spec.windows.horizon_bars,
+    )
+    return metrics, verdict, alarm.to_json()
+
+
 def add_certainty(
     metrics: dict[str, Any],
     table: Table,

@@ -46,6 +46,7 @@ class JobKind(TextChoices):
     SIGNALS = "signals", "Signals"
     SWEEP = "sweep", "Sweep"
     STUDY = "study", "Study"
+    SEEDS = "seeds", "Seeds"
     EXPORT = "export", "Export"
 
 

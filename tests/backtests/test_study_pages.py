@@ -226,7 +226,8 @@ def test_cancelled_study_can_be_resumed(client, study):
     client.post(f"/studies/{study.pk}/cancel/")
     assert "Resume" in client.get(f"/studies/{study.pk}/").content.decode()
     client.post(f"/studies/{study.pk}/resume/")
-    assert Job.objects.filter(status=JobStatus.QUEUED).count() == 19  # 6 runs of 3 jobs, 1 launch
+    # 6 runs of 3 jobs, 3 verdicts over seeds, 1 launch
+    assert Job.objects.filter(status=JobStatus.QUEUED).count() == 22
     actions = AuditEvent.objects.order_by("at").values_list("action", flat=True)
     assert list(actions)[-2:] == ["cancel", "resume"]
 
