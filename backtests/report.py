@@ -87,6 +87,8 @@ def build_report(row: Backtest, judged: Judged) -> dict[str, Any]:
 
 def _head_metrics(row: Backtest) -> dict[str, Any]:
     """Scores of the heads on the bars that are traded."""
+    if row.model_prediction is not None:
+        return row.model_prediction.metrics  # type: ignore[no-any-return]  # stored JSON
     metrics: dict[str, Any] = row.run.opening.metrics if row.is_holdout else row.run.metrics
     return metrics
 

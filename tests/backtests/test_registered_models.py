@@ -15,6 +15,7 @@ from jobs.attempts import RunningAttempt
 from jobs.claim import claim
 from jobs.errors import JobFailed
 from jobs.workers import claimant
+from modeling.certainty import certainty_of
 from modeling.evaluation.table import read_predictions, write_predictions
 from modeling.models import Fold, HoldoutOpening, ModelPrediction, Trial
 from modeling.sealed import nanoseconds
@@ -97,6 +98,13 @@ def test_the_report_names_the_model_its_training_and_the_unseen_instrument(clien
     document = json.loads(client.get(f"/backtests/{row.pk}/report.json").content)
     assert document["model"]["weights_sha256"] == later.model.fold.weights_sha256
     assert document["dataset"]["sha256"] == later.version.sha256
+
+
+def test_confidence_cuts_are_those_of_the_predicted_candles(alice, later):
+    later.metrics = {"confidence": {"calibrated": {"value": True}}}
+    later.save()
+    row = executed(launched(later, alice))
+    assert row.report["numbers"]["certainty"] == certainty_of(later.metrics)
 
 
 def test_learned_rungs_have_no_account_and_say_why(alice, later):
