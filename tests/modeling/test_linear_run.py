@@ -70,7 +70,10 @@ def test_the_whole_path_works_without_a_network(run, user, client):
     page = client.get(f"/runs/{run.pk}/").content.decode()
     assert "This run has no network and no epochs" in page
     assert 'id="chart-loss"' not in page
-    assert "160" in client.get(f"/experiments/{run.experiment_id}/").content.decode()
+    page = client.get(f"/experiments/{run.experiment_id}/").content.decode()
+    assert "160" in page
+    assert "Temporal attention bias" not in page
+    assert 'value="Linear"' in client.get("/experiments/new/?preset=linear").content.decode()
 
 
 def test_its_model_is_registered_and_says_the_same_on_its_own_candles(run, user):
