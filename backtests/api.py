@@ -32,7 +32,7 @@ from backtests.services import (
 from backtests.specs import BacktestSpec, ExperimentSpec
 from jobs.api import started
 from markets.models import DatasetVersion
-from markets.reading import CANDLES_MAX
+from markets.reading import MAX_POINTS
 from modeling.api import RunSerializer
 from modeling.models import Experiment, PredictionSet, TrainingRun
 from modeling.presets import PRESETS
@@ -482,7 +482,7 @@ class BacktestEquity(FinishedBacktest):
         responses=OpenApiTypes.OBJECT, parameters=[OpenApiParameter("max", OpenApiTypes.INT)]
     )
     def get(self, request: MemberRequest, pk: int) -> Response:
-        most = whole_number(request, "max", CANDLES_MAX, at_most=CANDLES_MAX)
+        most = whole_number(request, "max", MAX_POINTS, at_most=MAX_POINTS)
         return Response(equity_points(self.finished(pk), most))
 
 

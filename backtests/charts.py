@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from markets.candles.aggregate import MAX_POINTS
+
 Array = NDArray[np.float64]
 Times = NDArray[np.int64]
 Figure = dict[str, Any]  # Any: Plotly's JSON has no narrower type
 
-MOST_POINTS = 2000
 MOST_BREAKS = 40
 HEIGHT_PX = 320
 
@@ -34,7 +35,7 @@ def equity_figure(
     """
     _require_marks(times)
     lines = 1 + (benchmark is not None) + 2 * (band is not None)
-    points = MOST_POINTS // lines
+    points = MAX_POINTS // lines
     traces = []
     if band is not None:
         traces += _band(times, band, points)
@@ -57,7 +58,7 @@ def drawdown_figure(times: Times, equity: Array, benchmark: Array | None = None)
     Raises ValueError without marks.
     """
     _require_marks(times)
-    points = MOST_POINTS // (1 + (benchmark is not None))
+    points = MAX_POINTS // (1 + (benchmark is not None))
     traces = []
     if benchmark is not None:
         line = {"dash": "dash", "width": 1.5}

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from backtests.charts import MOST_POINTS, Array, Figure, Times, broken_line
+from backtests.charts import Array, Figure, Times, broken_line
+from markets.candles.aggregate import MAX_POINTS
 from markets.charts import thinned
 
 # No two of ten lines share the dash; the colour only helps.
@@ -34,7 +35,7 @@ def equities_figure(tracks: Mapping[str, tuple[Times, Array]]) -> Figure:
     Growth is equity / capital, so that accounts of different size share an axis. All lines together
     have at most 2000 points, extremes kept; a gap in time breaks a line. No track gives an empty figure.
     """
-    points = MOST_POINTS // max(1, len(tracks))
+    points = MAX_POINTS // max(1, len(tracks))
     lines = {name: broken_line(times, values, points) for name, (times, values) in tracks.items()}
     ends = [f"{name} ended at {values[-1]:.4g}" for name, (_, values) in tracks.items()]
     sentence = f"{'; '.join(ends)}." if ends else "No backtest has an equity yet."
@@ -50,7 +51,7 @@ def losses_figure(curves: Mapping[str, Curve]) -> Figure:
     None is a break, between folds for example. All lines together have at most 2000 points,
     extremes kept. No curve gives an empty figure.
     """
-    points = max(4, MOST_POINTS // max(1, len(curves)))
+    points = max(4, MAX_POINTS // max(1, len(curves)))
     lines = {name: _thinned_curve(curve, points) for name, curve in curves.items() if curve[0]}
     known = {name: [y for y in ys if y is not None] for name, (_, ys) in lines.items()}
     ends = [f"{name} ended at {values[-1]:.4g}" for name, values in known.items() if values]

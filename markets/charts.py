@@ -15,12 +15,12 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from markets.candles.aggregate import MAX_POINTS
+
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 Figure = dict[str, Any]  # Any: a Plotly figure is nested JSON
-
-MAX_POINTS = 2000
 
 
 class Bars(Protocol):

@@ -14,11 +14,10 @@ import pyarrow as pa
 import pyarrow.csv as pa_csv
 
 from artifacts.store import FileChanged, local_path, verified_path
-from markets.candles.aggregate import ChartBars, aggregate_candles
+from markets.candles.aggregate import MAX_POINTS, ChartBars, aggregate_candles
 from markets.candles.frame import VALUE_COLUMNS, Candles, read_candles
 from markets.models import DatasetVersion
 
-CANDLES_MAX = 2000
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 NS_MAX = 2**63 - 1
 DAY = timedelta(days=1)
@@ -42,15 +41,15 @@ class CandleRange:
 
     from_at: datetime | None = None
     to_at: datetime | None = None
-    most: int = CANDLES_MAX
+    most: int = MAX_POINTS
 
     @classmethod
     def parse(cls, params: Any) -> CandleRange:  # Any: a QueryDict or a dict of texts
         """Read `from`, `to` and `max`. Raises InvalidRange."""
-        most = params.get("max", str(CANDLES_MAX))
+        most = params.get("max", str(MAX_POINTS))
         is_number = most.isascii() and most.isdigit() and len(most) < 10
-        if not (is_number and 1 <= int(most) <= CANDLES_MAX):
-            raise InvalidRange("max", f"found {most[:20]!r}; expected 1 to {CANDLES_MAX}")
+        if not (is_number and 1 <= int(most) <= MAX_POINTS):
+            raise InvalidRange("max", f"found {most[:20]!r}; expected 1 to {MAX_POINTS}")
         return cls(_instant(params, "from"), _instant(params, "to"), int(most))
 
 

@@ -12,6 +12,7 @@ from accounts.api_views import MemberRequest, VisibleList, VisibleRows
 from accounts.rest import whole_number
 from jobs.api import JobSerializer, cancelled, started
 from markets.api.datasets import SPAN, SPAN_SCHEMA, span_of
+from markets.candles.aggregate import MAX_POINTS
 from modeling.models import BaselineScore, Fold, MetricPoint, PredictionSet, TrainingRun
 from modeling.reading import prediction_rows
 from modeling.selections import selection_of, selection_report
@@ -201,7 +202,7 @@ class RunMetrics(VisibleRows):
     def get(self, request: MemberRequest, pk: int) -> Response:
         run = self.found(pk=pk)
         after = whole_number(request, "after", 0, at_least=0, at_most=10**18)
-        points = run.points.filter(pk__gt=after).order_by("pk")[:POINTS_MAX]
+        points = run.points.filter(pk__gt=after).order_by("pk")[:MAX_POINTS]
         return Response(PointSerializer(points, many=True).data)
 
 

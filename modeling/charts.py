@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from markets.charts import MAX_POINTS, Figure, stacked_layout, thinned
+from markets.candles.aggregate import MAX_POINTS
+from markets.charts import Figure, stacked_layout, thinned
 
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 ROLES = ("accent", "series-3", "series-4", "series-5", "series-6", "muted")

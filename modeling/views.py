@@ -14,6 +14,7 @@ from accounts.editing import listing, require_editor_of, search_text, user_of
 from jobs.errors import JobConflict, QueueFull
 from jobs.statuses import JobStatus
 from jobs.views import STOP_POLLING, live_context, log_lines, refused_for_now, with_job
+from markets.candles.aggregate import MAX_POINTS
 from markets.chart_answers import chart_answer
 from markets.models import DatasetVersion
 from modeling.certainty import certainty_of, certainty_table
@@ -105,7 +106,7 @@ def run_metrics(request: HttpRequest, pk: int) -> HttpResponse:
     after = request.GET.get("after", "0")
     if not (after.isascii() and after.isdigit() and len(after) < 19):
         raise BadRequest("after: expected the id of a point")
-    points = run.points.filter(pk__gt=int(after)).order_by("pk")[:POINTS_MAX]
+    points = run.points.filter(pk__gt=int(after)).order_by("pk")[:MAX_POINTS]
     rows = list(points.values("id", "fold", "name", "step", "value"))
     return JsonResponse({"points": rows, "status": run.job.status})
 

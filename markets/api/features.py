@@ -26,7 +26,7 @@ from markets.features.files import write_features
 from markets.features.registry import CODE_VERSION, FEATURES, UnknownFeature, registered
 from markets.features.table import ScaleFeatures
 from markets.models import DatasetVersion, FeatureReport
-from markets.reading import CANDLES_MAX, iso_times
+from markets.reading import MAX_POINTS, iso_times
 from markets.services.features import launch_features
 
 VALUES_MAX = 40_000  # of one answer, which keeps it below 1 MB
@@ -184,8 +184,8 @@ def asked_scale(request: MemberRequest, version: DatasetVersion) -> int:
 
 def asked_bars(request: MemberRequest, names: int) -> int:
     """At most so many bars. Raises Problem when that many values are no longer one answer."""
-    most = min(CANDLES_MAX, VALUES_MAX // names)
-    if (bars := whole_number(request, "max", most, at_most=CANDLES_MAX)) > most:
+    most = min(MAX_POINTS, VALUES_MAX // names)
+    if (bars := whole_number(request, "max", most, at_most=MAX_POINTS)) > most:
         text = f"found {bars} bars of {names} features; expected at most {most}, or fewer names"
         raise Problem.of_field("max", text)
     return bars

@@ -9,6 +9,9 @@ from numpy.typing import NDArray
 
 from markets.candles.frame import Candles
 
+# Of one answer: bars of a chart, points of its curves, rows of a series.
+MAX_POINTS = 2000
+
 
 @dataclass(frozen=True, eq=False)
 class ChartBars:
