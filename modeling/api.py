@@ -18,8 +18,6 @@ from modeling.reading import prediction_rows
 from modeling.selections import selection_of, selection_report
 from modeling.services import resume_run
 
-POINTS_MAX = 2000
-
 
 class ChoiceSerializer(serializers.Serializer[Any]):
     """What a fold selected: relevance of every candidate, redundancy of the chosen at their choice."""

@@ -41,7 +41,6 @@ SORTS = {
     "experiment": "experiment__name",
 }
 RESUMABLE = (JobStatus.CANCELLED, JobStatus.FAILED, JobStatus.ERRORED)
-POINTS_MAX = 2000
 
 
 @require_safe
