@@ -129,9 +129,15 @@ def climb(
 
 
 def ladder_of(spec: ModelSpec) -> tuple[str, ...]:
-    """The rungs beside a spec's model in their order; without a network that model is the logistic one."""
-    own = LOGISTIC if spec.network.is_linear else ""
-    return tuple(name for name in LADDER if name != own)
+    """The rungs beside a spec's model in their order.
+
+    Without a network that model is the logistic one; gradient boosting, which such an experiment does
+    not ask for, then comes last, so that DLinear has its time.
+    """
+    if not spec.network.is_linear:
+        return tuple(LADDER)
+    others = (name for name in LADDER if name not in (LOGISTIC, GRADIENT_BOOSTING))
+    return (*others, GRADIENT_BOOSTING)
 
 
 def budget_of(network_s: float, folds: int) -> float:

@@ -7,7 +7,7 @@ import torch
 from modeling.baselines.ladder import LADDER, ladder_of
 from modeling.baselines.linear import fit_linear, linear_heads
 from modeling.baselines.logistic import fit_logistic
-from modeling.baselines.rungs import LOGISTIC, RungFailed, RungLabels
+from modeling.baselines.rungs import DLINEAR, GRADIENT_BOOSTING, LOGISTIC, RungFailed, RungLabels
 from modeling.specs import ModelSpec, NetworkSpec
 from modeling.training.predict import predict
 from tests.modeling.training.markets import fold_task
@@ -83,7 +83,8 @@ def test_too_few_samples_are_refused_with_the_count():
         fit_linear(fold_task(), fold_task().fit_bars[:150], cost_bps=COST_BPS)
 
 
-def test_the_ladder_beside_it_leaves_out_the_rung_that_it_is():
-    spec = ModelSpec(network=NetworkSpec(kind="linear"))
-    assert ladder_of(spec) == tuple(name for name in LADDER if name != LOGISTIC)
+def test_the_ladder_beside_it_leaves_out_the_rung_that_it_is_and_boosts_last():
+    names = ladder_of(ModelSpec(network=NetworkSpec(kind="linear")))
+    assert set(names) == set(LADDER) - {LOGISTIC}
+    assert names[-2:] == (DLINEAR, GRADIENT_BOOSTING)
     assert ladder_of(ModelSpec()) == tuple(LADDER)
