@@ -94,7 +94,8 @@ def test_the_report_names_the_model_its_training_and_the_unseen_instrument(clien
     assert {"registered_model", "unseen_instrument"} <= codes
     page = client.get(f"/backtests/{row.pk}/").content.decode()
     assert "Instrument the model was not trained on" in page
-    assert f"/models/{later.model_id}/predictions/{later.pk}/" in page
+    assert page.count(f"/models/{later.model_id}/predictions/{later.pk}/") == 2
+    assert f"/runs/{later.model.run_id}/predictions/" not in page
     document = json.loads(client.get(f"/backtests/{row.pk}/report.json").content)
     assert document["model"]["weights_sha256"] == later.model.fold.weights_sha256
     assert document["dataset"]["sha256"] == later.version.sha256
