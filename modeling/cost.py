@@ -22,7 +22,7 @@ FOLD_S = (
 RUNG_S = 3.3e-6  # all rungs of a fold, for each training row and feature
 LADDER_S = 120.0  # the rungs of a run may take so long, or as long as its network
 SCORE_S = 1.9e-7  # scoring, for each predicted bar and bootstrap draw
-PROCESS_MIB = 600.0  # the process with its libraries
+PROCESS_MIB = 830.0  # the process with its libraries and what its rungs hold for a while
 FLOAT_BYTES = 4
 
 
