@@ -12,9 +12,10 @@ from markets.charts import Figure
 from markets.reading import CandleRange, candles_in, ns_of
 from modeling.charts_predicted import Shown, Span
 from modeling.evaluation.curves import TooFewSamples, calibration_curves
-from modeling.models import PredictionSet, TrainingRun
+from modeling.models import Fold, PredictionSet, TrainingRun
 from modeling.reading import prediction_columns
 from modeling.specs import ModelSpec
+from modeling.windows.cpcv import GROUPS, path_splits
 
 # Chart → (title, unit, logged name → words).
 CURVES: dict[str, tuple[str, str, dict[str, str]]] = {
@@ -99,21 +100,35 @@ def _cuts(row: PredictionSet) -> list[Span]:
     mine = [part["fold"] for part in row.folds]
     spans = []
     for fold in row.run.folds.filter(number__in=mine).defer("state", "metrics"):
-        test = fold.splits["slices"]["test"]
-        for block in test.get("parts", [test]):
-            first, last = (
-                datetime.fromisoformat(block[name]) - bar for name in ("from_at", "to_at")
-            )
-            # A training sample is left out for what its label reads, so it is known a label earlier.
+        for block, is_before, is_behind in _blocks(fold, row.path):
+            first = datetime.fromisoformat(block["from_at"]) - bar
+            end = datetime.fromisoformat(block["to_at"])
+            # A training sample is left out for what its label reads, so it is known a label earlier;
+            # one behind the block for what the labels of the block read.
             spans += [
                 ("purge", first - label, first),
                 ("embargo", first - label - distance, first - label),
-            ]
-            if "parts" in test:  # combinatorial splits learn behind the block, too
-                spans.append(("embargo", last, last + distance))
+            ] * is_before
+            spans += [("purge", end - label, end), ("embargo", end, end + distance)] * is_behind
     return [
         Span(kind, ns_of(start), ns_of(end), "kept from the training of the block beside it")
         for kind, start, end in dict.fromkeys(spans)
+    ]
+
+
+def _blocks(fold: Fold, path: int) -> list[tuple[dict[str, Any], bool, bool]]:
+    """The test blocks of a fold that a path takes from it, and whether the fold learned before and
+    behind each; only combinatorial splits learn behind one.
+    """
+    test = fold.splits["slices"]["test"]
+    if not path:
+        return [(test, True, False)]
+    tested = {block["group"] for block in test["parts"]}
+    return [
+        (block, group - 1 not in {0, *tested}, group + 1 not in {GROUPS + 1, *tested})
+        for block in test["parts"]
+        for group in [block["group"]]
+        if path_splits(path)[group - 1] == fold.number
     ]
 
 

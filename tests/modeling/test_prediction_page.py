@@ -284,24 +284,45 @@ def test_predictions_of_a_learned_rung_have_a_page_of_their_own(client, run, own
     assert chart_of(client, row)["figure"]["data"]
 
 
-def test_each_path_of_combinatorial_splits_has_its_chart_with_cuts_on_both_sides(client, run, own):
+def as_combinatorial(run, own):
+    """Path 1 and path 2 of the same file; fold 2 is the split that tests groups 1 and 3."""
     values = {name: getattr(own, name) for name in ("file_id", "sha256", "rows", "folds")}
     values |= {"first_at": own.first_at, "last_at": own.last_at, "workspace": run.workspace}
     PredictionSet.objects.filter(pk=own.pk).update(path=1)
-    second = PredictionSet.objects.create(run=run, path=2, **values)
-    fold = run.folds.get(number=2)
-    block = {"from_at": "2024-02-04T10:00:00Z", "to_at": "2024-02-04T20:00:00Z"}
-    fold.splits["slices"]["test"]["parts"] = [{**block, "samples": 99, "group": 3}]
-    fold.save()
+    block = {"from_at": "2024-02-04T10:00:00Z", "to_at": "2024-02-04T20:00:00Z", "samples": 99}
+    for fold in run.folds.all():
+        groups = (1, 2) if fold.number == 1 else (1, 3)
+        fold.splits["slices"]["test"]["parts"] = [{**block, "group": group} for group in groups]
+        fold.save()
+    return PredictionSet.objects.create(run=run, path=2, **values)
+
+
+def test_each_path_of_combinatorial_splits_has_its_chart(client, run, own):
+    second = as_combinatorial(run, own)
     page = page_of(client, run)
     assert "This model, path 1" in page
     assert "This model, path 2" in page
     page = page_of(client, run, set=second.pk)
     assert "Path 1 is scored and judged" in page
-    answer = chart_of(client, second)
-    strip = {item["name"]: item for item in answer["figure"]["data"] if item.get("yaxis") == "y7"}
-    assert "2024-02-04 05:55:00" in strip["Purge"]["x"]
-    assert "2024-02-04 19:55:00" in strip["Embargo"]["x"]
+
+
+def test_combinatorial_cuts_lie_on_both_sides_of_what_the_path_takes(client, run, own):
+    second = as_combinatorial(run, own)
+
+    def strip(row, name):
+        drawn = chart_of(client, row)["figure"]["data"]
+        return [
+            cut
+            for item in drawn
+            if item.get("yaxis") == "y7" and item["name"] == name
+            for cut in zip(item["x"], item["width"], strict=True)
+        ]
+
+    before, behind = (("2024-02-04 05:55:00", 48 * 300_000), ("2024-02-04 16:00:00", 48 * 300_000))
+    # Nobody learned before group 1 and between 1 and 2; path 2 takes only group 1 of the second split.
+    assert strip(own, "Purge") == [behind, before]
+    assert ("2024-02-04 20:00:00", 288 * 300_000) in strip(own, "Embargo")
+    assert strip(second, "Purge") == [behind]
 
 
 def test_set_of_another_run_and_unknown_words_are_404(client, run, own, alice):
