@@ -21,17 +21,26 @@ def seeds_table(row: SeedVerdict, runs: Sequence[TrainingRun]) -> Json:
     While a leak alarm of one of the runs, or of the mean itself, keeps verdicts back, none is shown.
     """
     pooled = [run for run in runs if run.pk in row.runs]
-    is_withheld = row.leak_alarm.get("raised") or any(run.is_withheld for run in pooled)
-    equity = row.equity.get("verdict")
+    is_withheld = bool(row.leak_alarm.get("raised")) or any(run.is_withheld for run in pooled)
     return {
+        **_words(row, is_withheld=is_withheld),
         "seeds": [run.seed for run in pooled],
         "heads": [_head_row(row, pooled, *key, is_withheld=is_withheld) for key in KEY_SCORES],
         "equity": [_equity_row(row, pooled, key) for key in EQUITY_KEYS],
-        "word": Verdict.WITHHELD if is_withheld else equity and equity["word"],
-        "against": "" if is_withheld or not equity else rung_words(equity["deciding"]["rung"]),
-        "sentence": WITHHELD if is_withheld else equity and equity["sentence"],
-        "reason": row.equity.get("reason", ""),
     }
+
+
+def _words(row: SeedVerdict, *, is_withheld: bool) -> dict[str, str]:
+    """The verdict on the account of the mean prediction as the page writes it."""
+    if is_withheld:
+        return {"word": Verdict.WITHHELD, "title": "Verdict withheld", "sentence": WITHHELD}
+    found = row.equity.get("verdict")
+    if found is None:
+        return {"word": "", "title": "No account", "sentence": row.equity.get("reason", "")}
+    title = Verdict(found["word"]).label.capitalize()
+    if found["word"] != Verdict.UNDECIDED:
+        title = f"{title} {rung_words(found['deciding']['rung'])}"
+    return {"word": found["word"], "title": title, "sentence": found["sentence"]}
 
 
 def _head_row(

@@ -102,7 +102,15 @@ def test_the_page_shows_mean_and_spread_of_the_runs_beside_their_mean_prediction
     section = page[page.index('id="seeds"') :].split("</section>")[0]
     assert "Verdict over 2 seeds" in section
     assert '0.530</span> <span class="muted num">± 0.028' in section
+    assert "Not better than buy and hold</span>" in section
     assert "Not better than it." in section
+
+
+def test_without_an_account_the_reason_stands_in_its_place(runs):
+    row = stored(runs[0].experiment, runs, equity={"reason": "Confidence is uncalibrated"})
+    shown = seeds_table(row, runs)
+    assert (shown["title"], shown["sentence"]) == ("No account", "Confidence is uncalibrated")
+    assert {each["value"] for each in shown["equity"]} == {None}
 
 
 def test_the_verdict_over_the_most_seeds_is_that_of_the_experiment(runs):
@@ -119,7 +127,7 @@ def test_a_leak_alarm_withholds_every_word(runs, of_mean):
     if not of_mean:
         runs[1].leak_alarm = alarm
     shown = seeds_table(row, runs)
-    assert (shown["word"], shown["against"]) == ("withheld", "")
+    assert (shown["word"], shown["title"]) == ("withheld", "Verdict withheld")
     assert {each["word"] for each in shown["heads"]} == {""}
 
 
