@@ -19,6 +19,7 @@ from markets.candles.frame import VALUE_COLUMNS, Candles, read_candles
 from markets.models import DatasetVersion
 
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+LATEST = datetime(2262, 4, 11, tzinfo=timezone.utc)  # 64 bits hold no later nanosecond
 NS_MAX = 2**63 - 1
 DAY = timedelta(days=1)
 SPANS = (("Last day", DAY), ("Last week", 7 * DAY), ("Last month", 30 * DAY))
@@ -159,6 +160,7 @@ def iso_times(times_ns: Any) -> list[str]:  # Any: an int64 array
 
 
 def _instant(params: Any, name: str) -> datetime | None:
+    """The time in UTC; one that no candle can have is the nearest that one can. Raises InvalidRange."""
     text = params.get(name, "")
     if not text:
         return None
@@ -169,7 +171,9 @@ def _instant(params: Any, name: str) -> datetime | None:
         raise InvalidRange(
             name, f"found {text[:40]!r}; expected a time such as 2024-01-31T00:00Z"
         ) from None
-    return found if found.tzinfo else found.replace(tzinfo=timezone.utc)
+    if found.tzinfo is None:
+        found = found.replace(tzinfo=timezone.utc)
+    return min(max(found, EPOCH), LATEST).astimezone(timezone.utc)
 
 
 def ns_of(instant: datetime) -> int:
