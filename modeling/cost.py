@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from modeling.baselines.rungs import MAX_TRAINING_ROWS
+from modeling.baselines.rungs import LADDER_S, MAX_TRAINING_ROWS
 from modeling.network.size import NetworkSize
 from modeling.specs import ModelSpec, NetworkSpec
 from modeling.windows.planning import Plan
@@ -20,7 +20,6 @@ FOLD_S = (
     2.0  # selecting, certifying and storing a fold, and what of its rungs costs always the same
 )
 RUNG_S = 3.3e-6  # all rungs of a fold, for each training row and feature
-LADDER_S = 120.0  # the rungs of a run may take so long, or as long as its network
 SCORE_S = 1.9e-7  # scoring, for each predicted bar and bootstrap draw
 PROCESS_MIB = 830.0  # the process with its libraries and what its rungs hold for a while
 FLOAT_BYTES = 4

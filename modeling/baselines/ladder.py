@@ -20,6 +20,7 @@ from modeling.baselines.rungs import (
     DLINEAR,
     GRADIENT_BOOSTING,
     HAR,
+    LADDER_S,
     LAST_SIGN,
     LOGISTIC,
     PERSISTENCE,
@@ -38,9 +39,6 @@ from modeling.specs import ModelSpec
 from modeling.training.fit import FoldTask
 from modeling.training.schedule import derived_seed
 from modeling.windows.make import FoldWindows, Windows
-
-LADDER_S = 120.0
-"""What the ladder of a whole run may take, however fast its network is."""
 
 Between = Callable[[], None]
 

@@ -16,6 +16,8 @@ REGIMES = 4
 RISKS = 3
 MIN_TRAINING_ROWS = 200
 MAX_TRAINING_ROWS = 200_000
+LADDER_S = 120.0
+"""What the ladder of a whole run may take, however fast its network is."""
 
 LAST_SIGN, PRIOR, PERSISTENCE, HAR = "last_sign", "prior", "persistence", "har"
 LOGISTIC, GRADIENT_BOOSTING, DLINEAR = "logistic", "gradient_boosting", "dlinear"
