@@ -130,6 +130,8 @@ def _train_fold(
             fitted = fit(
                 spec, task, provenance=provenance, observer=observer, resume=resume, ranks=ranks
             )
+    for note in fitted.notes:
+        attempt.log(f"{stage.title}: {note}", "warning")
     steps = steps_in_all(spec, len(task.fit_bars))
     share = SHARE_OF_TRAINING * (stage.steps_before + steps) / stage.steps_in_all
 

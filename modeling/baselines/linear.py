@@ -19,7 +19,8 @@ def fit_linear(task: FoldTask, bars: Ints, *, cost_bps: float) -> FittedFold:
     """Linear heads with the weights of the logistic rung, fitted on base bars, not thinned by a stride.
 
     Direction, regime, risk and confidence by logistic regression, log volatility by ridge, on the
-    scaled features of the last bar. There are no epochs. Raises RungFailed with the reason.
+    scaled features of the last bar. There are no epochs. At most 200 000 rows, every k-th, said in
+    `notes`. Raises RungFailed with the reason.
     """
     began, labels = time.monotonic(), task.labels
     model = fit_logistic(
@@ -41,6 +42,7 @@ def fit_linear(task: FoldTask, bars: Ints, *, cost_bps: float) -> FittedFold:
         steps=0,
         history=(),
         seconds=time.monotonic() - began,
+        notes=model.notes,
     )
 
 

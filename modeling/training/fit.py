@@ -72,7 +72,8 @@ class FoldTask:
 class FittedFold:
     """A fitted network with the weights of its best epoch, in evaluation mode, and how it got there.
 
-    `seconds` is the time it took by the clock, over all its stops.
+    `seconds` is the time it took by the clock, over all its stops; `notes` are sentences about what
+    was left out or simplified.
     """
 
     network: FiveHeads
@@ -82,6 +83,7 @@ class FittedFold:
     steps: int
     history: tuple[EpochMetrics, ...]
     seconds: float
+    notes: tuple[str, ...] = ()
 
 
 def fit(

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from modeling.baselines import rungs
 from modeling.baselines.ladder import LADDER, ladder_of
 from modeling.baselines.linear import fit_linear, linear_heads
 from modeling.baselines.logistic import fit_logistic
@@ -76,6 +77,13 @@ def test_fitting_twice_gives_equal_weights_and_no_epoch():
     )
     assert torch.equal(first.network.output.weight, second.network.output.weight)
     assert (first.steps, first.best_epoch, first.history) == (0, 0, ())
+
+
+def test_what_is_left_out_of_a_long_history_is_said(monkeypatch):
+    monkeypatch.setattr(rungs, "MAX_TRAINING_ROWS", 200)
+    task = fold_task()
+    fitted = fit_linear(task, task.fit_bars, cost_bps=COST_BPS)
+    assert f"of {len(task.fit_bars)} samples." in fitted.notes[0]
 
 
 def test_too_few_samples_are_refused_with_the_count():
