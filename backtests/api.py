@@ -19,7 +19,7 @@ from accounts.rest import (
     StrictSerializer,
     whole_number,
 )
-from backtests.models import Backtest
+from backtests.models import Backtest, SeedVerdict
 from backtests.presets import preset
 from backtests.reading import equity_points, report_json, trade_count, trade_rows, trades_csv
 from backtests.services import (
@@ -95,6 +95,30 @@ class ExperimentSerializer(serializers.ModelSerializer[Experiment]):
             {"dataset": version.dataset_id, "version": version.number}
             for version in experiment.versions.all()
         ]
+
+
+class SeedVerdictSerializer(serializers.ModelSerializer[SeedVerdict]):
+    """Head scores, head verdicts and account of the mean prediction over the seeds of these runs."""
+
+    class Meta:
+        model = SeedVerdict
+        fields = ("runs", "metrics", "heads", "equity", "leak_alarm")
+
+
+class ExperimentDetailSerializer(ExperimentSerializer):
+    verdict = serializers.SerializerMethodField()
+
+    class Meta:
+        model = Experiment
+        fields = (*ExperimentSerializer.Meta.fields, "verdict")
+
+    @extend_schema_field(SeedVerdictSerializer(allow_null=True))
+    def get_verdict(self, experiment: Experiment) -> dict[str, Any] | None:
+        """That of the mean prediction over seeds; null before two have finished, or while withheld."""
+        row = SeedVerdict.objects.of_experiment(experiment)
+        if row is None or row.is_withheld:
+            return None
+        return dict(SeedVerdictSerializer(row).data)
 
 
 LISTED = Experiment.objects.prefetch_related(
@@ -207,7 +231,7 @@ class ExperimentDetail(VisibleRows, generics.RetrieveAPIView):  # type: ignore[t
     """One experiment with its whole spec. It never changes."""
 
     rows = LISTED
-    serializer_class = ExperimentSerializer
+    serializer_class = ExperimentDetailSerializer
 
     def http_method_not_allowed(self, request: Any, *args: Any, **kwargs: Any) -> Response:
         self.get_object()

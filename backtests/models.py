@@ -319,3 +319,9 @@ class SeedVerdict(WorkspaceRow):
 
     def __str__(self) -> str:
         return f"Verdict over seeds of {self.experiment}"
+
+    @property
+    def is_withheld(self) -> bool:
+        """Whether a leak alarm of the mean, or one of its runs that nobody has explained, keeps it back."""
+        runs = TrainingRun.objects.filter(pk__in=self.runs)
+        return bool(self.leak_alarm.get("raised")) or any(run.is_withheld for run in runs)

@@ -21,7 +21,7 @@ def seeds_table(row: SeedVerdict, runs: Sequence[TrainingRun]) -> Json:
     While a leak alarm of one of the runs, or of the mean itself, keeps verdicts back, none is shown.
     """
     pooled = [run for run in runs if run.pk in row.runs]
-    is_withheld = bool(row.leak_alarm.get("raised")) or any(run.is_withheld for run in pooled)
+    is_withheld = row.is_withheld
     return {
         **_words(row, is_withheld=is_withheld),
         "seeds": [run.seed for run in pooled],

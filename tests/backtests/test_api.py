@@ -33,11 +33,6 @@ PATH = "/api/experiments/"
 
 
 @pytest.fixture
-def alice():
-    return make_user("alice")
-
-
-@pytest.fixture
 def client(alice):
     return bearer(alice)
 
@@ -82,7 +77,7 @@ def test_experiment_of_a_preset_with_parts_over_it(client, body, version):
     assert made["datasets"] == body["datasets"]
     assert made["runs"] == []
     assert version.first_at < Experiment.objects.get().holdout_at < version.last_at
-    assert client.get(f"{PATH}{made['id']}/").json() == made
+    assert client.get(f"{PATH}{made['id']}/").json() == made | {"verdict": None}
     assert client.get(PATH).json()["results"] == [made]
     assert not Job.objects.exists()
 

@@ -15,6 +15,7 @@ from modeling.evaluation.paired import mean_prediction
 from modeling.evaluation.table import read_predictions
 from modeling.models import TrainingRun
 from tests import factories
+from tests.api import bearer
 from tests.backtests import markets
 from tests.backtests.test_equity_verdicts import small, spec_of
 from tests.modeling.evaluation.test_heads import scoring
@@ -126,9 +127,23 @@ def test_a_leak_alarm_withholds_every_word(runs, of_mean):
     row = stored(runs[0].experiment, runs, leak_alarm=alarm if of_mean else {})
     if not of_mean:
         runs[1].leak_alarm = alarm
+        runs[1].save()
     shown = seeds_table(row, runs)
     assert (shown["word"], shown["title"]) == ("withheld", "Verdict withheld")
     assert {each["word"] for each in shown["heads"]} == {""}
+
+
+def test_the_api_gives_the_verdict_of_an_experiment_unless_it_is_withheld(alice, runs):
+    experiment = runs[0].experiment
+    path = f"/api/experiments/{experiment.pk}/"
+    assert bearer(alice).get(path).json()["verdict"] is None
+    row = stored(experiment, runs)
+    found = bearer(alice).get(path).json()["verdict"]
+    assert found["runs"] == [run.pk for run in runs]
+    assert found["equity"] == row.equity
+    row.leak_alarm = {"raised": True, "reasons": ["AUC 0.71"]}
+    row.save()
+    assert bearer(alice).get(path).json()["verdict"] is None
 
 
 @pytest.mark.slow
