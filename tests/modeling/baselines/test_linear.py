@@ -80,7 +80,7 @@ def test_fitting_twice_gives_equal_weights_and_no_epoch():
 
 
 def test_what_is_left_out_of_a_long_history_is_said(monkeypatch):
-    monkeypatch.setattr(rungs, "MAX_TRAINING_ROWS", 200)
+    monkeypatch.setattr(rungs, "MAX_TRAINING_ROWS", 100)
     task = fold_task()
     fitted = fit_linear(task, task.fit_bars, cost_bps=COST_BPS)
     assert f"of {len(task.fit_bars)} samples." in fitted.notes[0]
