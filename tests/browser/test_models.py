@@ -6,6 +6,7 @@ import pytest
 from playwright.sync_api import expect
 
 from accounts.models import AuditEvent
+from backtests.models import Backtest
 from jobs.statuses import JobStatus
 from modeling.models import ModelPrediction, RegisteredModel
 from tests import factories, registry
@@ -99,6 +100,32 @@ def test_a_run_is_registered_given_a_stage_and_asked_to_predict(page, live_serve
     expect(page.locator("#live")).to_contain_text("queued")
     assert ModelPrediction.objects.get().version == other
     assert RegisteredModel.objects.get().stage == "staging"
+
+
+@pytest.mark.parametrize(("theme", "size"), [("light", "wide"), ("dark", "narrow")])
+def test_what_a_model_predicted_is_backtested_with_other_costs(
+    page,  # noqa: F811
+    live_server,
+    run,
+    other,
+    size,
+    theme,
+):
+    later = registry.make_prediction(registry.make_model(run), other)
+    width, height = SIZES[size]
+    page.set_viewport_size({"width": width, "height": height})
+    page.emulate_media(color_scheme=theme)
+    sign_in(page, live_server)
+    page.goto(f"{live_server.url}/models/{later.model_id}/predictions/{later.pk}/")
+    page.get_by_role("link", name="Backtest these predictions").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("New backtest")
+    assert faults_of(page, width) == []
+    page.get_by_label("Name").fill("Twice the fee")
+    page.get_by_label("Taker fee").fill("8")
+    page.get_by_role("button", name="Launch").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Twice the fee")
+    row = Backtest.objects.get()
+    assert (row.model_prediction, row.version, row.spec.costs.taker_bps) == (later, other, 8.0)
 
 
 def test_weights_and_card_are_downloaded(page, live_server, run):  # noqa: F811
