@@ -33,6 +33,11 @@ PATH = "/api/experiments/"
 
 
 @pytest.fixture
+def alice():
+    return make_user("alice")
+
+
+@pytest.fixture
 def client(alice):
     return bearer(alice)
 
