@@ -151,10 +151,10 @@ def _require_span_within(predicted: Candles, span: SpanSpec) -> None:
 
 
 def policies_of(row: Backtest, names: Iterable[str]) -> dict[str, PolicySpec]:
-    """The policy of the model, and of each rung as far as its confidence is one."""
+    """The policy of the model, whose confidence was proved to be one, and of each rung as far as its is."""
     scores = {score.rung: score.metrics for score in row.run.baselines.all()}
-    scores[PredictionSet.MODEL] = row.run.metrics
-    return {name: spec_of_rung(row.spec, scores.get(name, {})).policy for name in names}
+    rungs = {name: spec_of_rung(row.spec, scores.get(name, {})).policy for name in names}
+    return rungs | {PredictionSet.MODEL: row.spec.policy}
 
 
 def targets_of(

@@ -5,7 +5,7 @@ import pytest
 from backtests.confidence import require_calibrated, spec_of_rung
 from backtests.models import Backtest
 from backtests.openings import open_and_backtest
-from backtests.pipeline import run_backtest
+from backtests.pipeline import policies_of, run_backtest
 from backtests.services import launch_backtest
 from backtests.specs import BacktestSpec
 from jobs.attempts import RunningAttempt
@@ -107,6 +107,15 @@ def test_the_own_backtest_of_a_calibrated_run_says_how_rungs_are_traded(run):
     run_backtest(row, attempt)
     said = {line["label"]: line["value"] for line in Backtest.objects.get().report["assumptions"]}
     assert "trade whatever theirs says" in said["Confidence of rungs"]
+
+
+def test_a_calibrated_mean_over_seeds_keeps_the_gate_whatever_one_seed_is(run):
+    row, _ = own_backtest(run)
+    policies = policies_of(row, ["model", "logistic"])
+    assert {name: policy.minimum_confidence for name, policy in policies.items()} == {
+        "model": 0.4,
+        "logistic": 0.0,
+    }
 
 
 def test_a_hold_out_is_not_opened_for_a_backtest_that_cannot_be_run(run):
