@@ -7,11 +7,16 @@ import shutil
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from django.conf import settings
 
 from embedded.services import ClusterUrls, temporary_cluster
+
+if TYPE_CHECKING:
+    from accounts.models import User, Workspace
+    from markets.models import DatasetVersion
 
 os.environ.setdefault("DJANGO_ALLOW_ASYNC_UNSAFE", "1")
 _running = ExitStack()
@@ -62,6 +67,36 @@ def use_cluster(database_url: str, broker_url: str, state: Path) -> None:
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
     settings.REST_FRAMEWORK = {**settings.REST_FRAMEWORK, "DEFAULT_THROTTLE_CLASSES": []}
     os.environ["OUTSAMPLE_TEST_DATABASE"] = database_url
+
+
+# Rows are imported where they are made: Django is set up after this file has been read.
+
+
+@pytest.fixture
+def alice(db) -> User:
+    """The owner of a workspace of her own."""
+    from tests.factories import make_user
+
+    return make_user("alice")
+
+
+@pytest.fixture
+def signed_in(client, alice) -> None:
+    """The browser of this test is hers."""
+    client.force_login(alice)
+
+
+@pytest.fixture
+def workspace(alice) -> Workspace:
+    return alice.first_workspace()
+
+
+@pytest.fixture
+def version(workspace) -> DatasetVersion:
+    """Sealed candles of hers."""
+    from tests.factories import make_version
+
+    return make_version(workspace)
 
 
 @pytest.fixture(scope="session")

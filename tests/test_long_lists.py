@@ -20,10 +20,10 @@ from tests.factories import (
     make_import,
     make_run,
     make_study,
-    make_user,
     make_version,
 )
 
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("signed_in")]
 FEW, MANY, TWO_PAGES = 10, 10_000, 90
 MOST, MOST_OF_A_PAGE = 8, 15
 LISTS = ("datasets", "experiments", "runs", "models", "backtests", "studies", "trials", "jobs")
@@ -72,14 +72,6 @@ def queries(client: Client, path: str) -> list[str]:
     return [query["sql"] for query in captured]
 
 
-@pytest.fixture
-def alice(client):
-    user = make_user("alice")
-    client.force_login(user)
-    return user
-
-
-@pytest.mark.django_db
 def test_lists_read_no_long_json(client, alice):
     one_of_each(alice.first_workspace())
     found = {
@@ -93,7 +85,6 @@ def test_lists_read_no_long_json(client, alice):
 
 
 @pytest.mark.slow
-@pytest.mark.django_db
 def test_lists_ask_as_often_for_ten_thousand_rows_as_for_ten(client, alice):
     paths = every_list()
     assert len(paths) > 2 * len(LISTS) - 2

@@ -15,7 +15,7 @@ from jobs.models import Job
 from jobs.statuses import JobStatus
 from markets.candles.synthetic import synthetic_candles
 from tests.api import bearer, refusal
-from tests.factories import make_experiment, make_run, make_user, make_version
+from tests.factories import make_experiment, make_run, make_version
 
 pytestmark = pytest.mark.django_db
 
@@ -66,11 +66,6 @@ RESUMES = (
     resume_of_a_study,
     second_scoring_of_a_holdout,
 )
-
-
-@pytest.fixture
-def alice() -> User:
-    return make_user("alice")
 
 
 def ask(alice: User, request: Request, key: str) -> Any:

@@ -15,16 +15,9 @@ from jobs.workers import claimant
 from tests import factories
 from tests.api import bearer, refusal
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("signed_in")]
 REASON = "all folds: accuracy 0.710 is above 0.580, with 900 effective samples."
 TEXT = "The candles are a <b>test signal</b> that we planted."
-
-
-@pytest.fixture
-def alice(client):
-    user = factories.make_user("alice")
-    client.force_login(user)
-    return user
 
 
 @pytest.fixture

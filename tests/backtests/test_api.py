@@ -33,11 +33,6 @@ PATH = "/api/experiments/"
 
 
 @pytest.fixture
-def alice():
-    return make_user("alice")
-
-
-@pytest.fixture
 def client(alice):
     return bearer(alice)
 

@@ -5,14 +5,7 @@ from modeling.models import Experiment, Trial
 from tests import factories
 from tests.api import bearer, refusal
 
-pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture
-def alice(client):
-    user = factories.make_user("alice")
-    client.force_login(user)
-    return user
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("signed_in")]
 
 
 @pytest.fixture

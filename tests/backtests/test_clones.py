@@ -11,14 +11,7 @@ from tests import factories
 from tests.api import bearer, refusal
 from tests.backtests.test_form_page import body
 
-pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture
-def alice(client):
-    user = factories.make_user("alice")
-    client.force_login(user)
-    return user
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("signed_in")]
 
 
 @pytest.fixture

@@ -17,14 +17,7 @@ from markets.candles.synthetic import synthetic_candles
 from modeling.models import Experiment, TrainingRun
 from tests import factories
 
-pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture
-def alice(client):
-    user = factories.make_user("alice")
-    client.force_login(user)
-    return user
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("signed_in")]
 
 
 @pytest.fixture

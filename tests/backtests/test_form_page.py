@@ -17,14 +17,7 @@ from modeling.windows.cpcv import SPLITS
 from tests import factories
 from tests.backtests.test_experiment_views import body
 
-pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture
-def alice(client):
-    user = factories.make_user("alice")
-    client.force_login(user)
-    return user
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("signed_in")]
 
 
 @pytest.fixture

@@ -21,11 +21,6 @@ pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture
-def alice():
-    return factories.make_user("alice")
-
-
-@pytest.fixture
 def run(alice):
     return factories.make_run(factories.make_experiment(alice.first_workspace()))
 

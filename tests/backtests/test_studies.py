@@ -28,11 +28,6 @@ END_AT = datetime(2024, 12, 1, tzinfo=UTC)
 
 
 @pytest.fixture
-def alice():
-    return factories.make_user("alice")
-
-
-@pytest.fixture
 def experiment(alice):
     """`tiny` with few draws, on enough candles for every variant."""
     workspace = alice.first_workspace()

@@ -16,15 +16,8 @@ from modeling.models import TrainingRun
 from tests import factories
 from tests.api import bearer, refusal
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("signed_in")]
 FOUND = {"difference": 0.012, "interval": [0.004, 0.021], "rows": 5000, "reason": ""}
-
-
-@pytest.fixture
-def alice(client):
-    user = factories.make_user("alice")
-    client.force_login(user)
-    return user
 
 
 @pytest.fixture

@@ -10,15 +10,8 @@ from modeling.models import Trial
 from tests import factories
 from tests.api import bearer, refusal
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("signed_in")]
 BTC, ETH = "BTC/USDT (binance)", "ETH/USDT (binance)"
-
-
-@pytest.fixture
-def alice(client):
-    user = factories.make_user("alice")
-    client.force_login(user)
-    return user
 
 
 def trial(user, number, **fields):

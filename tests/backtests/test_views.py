@@ -10,14 +10,7 @@ from jobs.statuses import JobStatus
 from tests import factories
 from tests.api import bearer
 
-pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture
-def alice(client):
-    user = factories.make_user("alice")
-    client.force_login(user)
-    return user
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("signed_in")]
 
 
 @pytest.fixture

@@ -20,20 +20,8 @@ from specs.declaration import InvalidSpec
 from tests import factories
 from tests.api import bearer, refusal
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("signed_in")]
 FINDING = "Missing bars: found 4.10 %, expected at most 2.00 %."
-
-
-@pytest.fixture
-def alice(client):
-    user = factories.make_user("alice")
-    client.force_login(user)
-    return user
-
-
-@pytest.fixture
-def workspace(alice):
-    return alice.first_workspace()
 
 
 @pytest.fixture

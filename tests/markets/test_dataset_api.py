@@ -17,11 +17,6 @@ FINDING = "Missing bars: found 4.10 %, expected at most 2.00 %."
 
 
 @pytest.fixture
-def alice():
-    return factories.make_user("alice")
-
-
-@pytest.fixture
 def client(alice):
     return bearer(alice)
 

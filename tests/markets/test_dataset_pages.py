@@ -21,24 +21,7 @@ from markets.sources.reading import read_source
 from markets.specs import ImportSpec
 from tests import factories
 
-pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture
-def alice(client):
-    user = factories.make_user("alice")
-    client.force_login(user)
-    return user
-
-
-@pytest.fixture
-def workspace(alice):
-    return alice.first_workspace()
-
-
-@pytest.fixture
-def version(workspace):
-    return factories.make_version(workspace)
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("signed_in")]
 
 
 def page_of(client, version, **query):

@@ -21,11 +21,6 @@ BODY = {
 
 
 @pytest.fixture
-def alice():
-    return make_user("alice")
-
-
-@pytest.fixture
 def client(alice):
     return bearer(alice)
 

@@ -6,17 +6,12 @@ from django.utils import timezone
 from accounts.models import AuditEvent
 from jobs.models import Job
 from markets.models import Import, Source
-from tests.factories import make_import, make_user, make_version
+from tests.factories import make_import, make_version
 
 pytestmark = pytest.mark.django_db
 
 PATH = "/datasets/new/download/"
 FIELDS = {"venue": "okx", "symbol": "ETH/USDT", "timeframe": "1h", "from_at": "2024-01-01 00:00"}
-
-
-@pytest.fixture
-def alice():
-    return make_user("alice")
 
 
 @pytest.fixture

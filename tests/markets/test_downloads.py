@@ -36,11 +36,6 @@ NS_PER_MS = 1_000_000
 
 
 @pytest.fixture
-def alice():
-    return factories.make_user("alice")
-
-
-@pytest.fixture
 def exchange(settings):
     now_ms = int(SCRIPT.time[-1]) // NS_PER_MS + 300_000
     with serving(FakeExchange(SCRIPT, now_ms)) as fake:

@@ -33,11 +33,6 @@ def cache(settings, tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def alice():
-    return factories.make_user("alice")
-
-
-@pytest.fixture
 def version(alice):
     candles = synthetic_candles(days=60, timeframe_minutes=60)
     return factories.make_version(alice.first_workspace(), candles=candles)

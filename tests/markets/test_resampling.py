@@ -21,16 +21,6 @@ pytestmark = pytest.mark.django_db(transaction=True)
 PRICES = ("open", "high", "low", "close")
 
 
-@pytest.fixture
-def alice():
-    return factories.make_user("alice")
-
-
-@pytest.fixture
-def workspace(alice):
-    return alice.first_workspace()
-
-
 def imported(path, user, symbol):
     row = launch_import(
         workspace=user.first_workspace(),

@@ -47,11 +47,6 @@ MAP = dict(
 
 
 @pytest.fixture
-def alice():
-    return make_user("alice")
-
-
-@pytest.fixture
 def client(alice):
     return bearer(alice)
 

@@ -10,28 +10,11 @@ from jobs.statuses import JobKind, JobStatus
 from markets.models import Dataset, Import, Source
 from tests import factories
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("signed_in")]
 
 CSV = b"timestamp,open,high,low,close,volume\n" + b"".join(
     b"2024-01-01T0%d:00:00Z,1,2,0.5,1.5,10\n" % hour for hour in range(5)
 )
-
-
-@pytest.fixture
-def alice(client):
-    user = factories.make_user("alice")
-    client.force_login(user)
-    return user
-
-
-@pytest.fixture
-def workspace(alice):
-    return alice.first_workspace()
-
-
-@pytest.fixture
-def version(workspace):
-    return factories.make_version(workspace)
 
 
 def send(client, content=CSV, name="candles.csv", **fields):

@@ -7,14 +7,9 @@ import pytest
 from jobs.models import Job
 from modeling.models import MetricPoint, PredictionSet, TrainingRun
 from tests.api import bearer, refusal
-from tests.factories import make_backtest, make_checkpoint, make_experiment, make_run, make_user
+from tests.factories import make_backtest, make_checkpoint, make_experiment, make_run
 
 pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture
-def alice():
-    return make_user("alice")
 
 
 @pytest.fixture

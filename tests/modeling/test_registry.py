@@ -12,14 +12,7 @@ from tests import factories
 from tests.api import bearer, refusal
 from tests.registry import STATE, loadable, make_model, make_prediction
 
-pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture
-def alice(client):
-    user = factories.make_user("alice")
-    client.force_login(user)
-    return user
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("signed_in")]
 
 
 @pytest.fixture

@@ -20,11 +20,6 @@ def stored(*names):
 
 
 @pytest.fixture
-def alice():
-    return factories.make_user("alice")
-
-
-@pytest.fixture
 def run(alice):
     """The two folds agree on one of two features each."""
     run = factories.make_run(factories.make_experiment(alice.first_workspace()))

@@ -20,11 +20,6 @@ pytestmark = pytest.mark.django_db
 NEW = "/api/experiments/"
 
 
-@pytest.fixture
-def alice() -> User:
-    return make_user("alice")
-
-
 def test_anonymous_request_is_401_with_a_challenge():
     answer = APIClient().get("/api/jobs/")
     assert refusal(answer, 401)["code"] == "not_authenticated"

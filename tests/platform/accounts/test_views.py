@@ -7,14 +7,9 @@ from django.utils import timezone
 
 from accounts.models import AuditEvent, SignInLink
 from accounts.services import make_sign_in_link
-from tests.factories import PASSWORD, make_user
+from tests.factories import PASSWORD
 
 pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture
-def alice():
-    return make_user("alice")
 
 
 def test_signing_in_leads_to_the_dashboard_and_is_audited(client, alice):

@@ -17,7 +17,6 @@ from jobs.models import Job
 from markets.candles.frame import VALUE_COLUMNS, Candles, read_candles
 from markets.candles.synthetic import synthetic_candles
 from markets.models import DatasetVersion, Source
-from tests import factories
 from tests.markets.fake_exchange import FakeExchange, Status, serving
 from tests.markets.test_downloads import assert_equal
 from tests.path import run_job
@@ -46,11 +45,6 @@ class Command(quickstart.Command):
 
     def load(self, user) -> DatasetVersion:
         return self.load_candles(user.first_workspace(), user, None, "")
-
-
-@pytest.fixture
-def alice():
-    return factories.make_user("alice")
 
 
 @pytest.fixture

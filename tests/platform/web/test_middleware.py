@@ -2,17 +2,10 @@ import pytest
 from django.test import Client
 
 from jobs.statuses import JobStatus
-from tests.factories import make_import, make_job, make_user, make_version
+from tests.factories import make_import, make_job, make_version
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("signed_in")]
 FORM = "application/x-www-form-urlencoded"
-
-
-@pytest.fixture
-def alice(client):
-    user = make_user("alice")
-    client.force_login(user)
-    return user
 
 
 @pytest.mark.parametrize(
