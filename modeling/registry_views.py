@@ -14,7 +14,7 @@ from django.views.decorators.http import conditional_page, require_POST, require
 from accounts import audit
 from accounts.editing import listing, new_key, require_editor_of, search_text, user_of
 from artifacts.store import FileChanged
-from jobs.errors import JobConflict, QueueFull
+from jobs.errors import InvalidIdempotencyKey, JobConflict, QueueFull
 from jobs.statuses import JobStatus
 from jobs.views import live_context, with_job
 from markets.models import DatasetVersion
@@ -77,7 +77,7 @@ def model_new(request: HttpRequest) -> HttpResponse:
             run,
             user=user_of(request),
             name=typed["name"],
-            fold=int(typed["fold"]) if typed["fold"].isdecimal() else None,
+            fold=_fold_number(typed["fold"]),
             stage=typed["stage"],
             notes=typed["notes"],
         )
@@ -97,6 +97,15 @@ def model_new(request: HttpRequest) -> HttpResponse:
     )
     messages.success(request, "The model is registered.")
     return redirect("modeling:model_detail", model.pk)
+
+
+def _fold_number(text: str) -> int | None:
+    """The fold that was chosen; None without a choice. Raises InvalidSpec for what is no number."""
+    if not text:
+        return None
+    if not (text.isascii() and text.isdigit() and len(text) < 10):
+        raise InvalidSpec({"fold": f"found {text[:40]!r}; expected the number of a fold"})
+    return int(text)
 
 
 def _form(
@@ -169,8 +178,9 @@ def model_predict(request: HttpRequest, pk: int) -> HttpResponse:
         return _page(request, model, status=400, problem=str(error))
     except RegistryRefused as error:
         return _page(request, model, status=409, problem=str(error))
-    except (JobConflict, QueueFull) as error:
-        return _page(request, model, status=409, problem=error.message)
+    except (JobConflict, QueueFull, InvalidIdempotencyKey) as error:
+        problem = getattr(error, "message", str(error))
+        return _page(request, model, status=409, problem=problem)
     if is_new:
         audit.record(
             "predict",
