@@ -62,7 +62,7 @@ def _store_certificate(run: TrainingRun, certificate: Json) -> None:
 def certify_fold(
     run: TrainingRun, attempt: RunningAttempt, windows: Windows, fold: FoldWindows
 ) -> None:
-    """Prove once that what the fold learned before training knows nothing behind its fit slice."""
+    """Prove once that what the fold learned before training knows nothing but its fit slice."""
     if _entry(run, fold) is None:
         spec = run.experiment.model_spec
         found = certify_fit(windows, fold, spec, seed=run.seed)
@@ -159,7 +159,7 @@ def _said(entry: Json) -> str:
             "not stored. Update the code, then launch again."
         )
     return (
-        f"Candles behind the fit slice of fold {number} changed its "
+        f"Candles behind the fit slice of fold {number}, or its test blocks, changed its "
         f"{' and '.join(failed_parts(entry))}; expected no change. The fold was not trained. "
         "Update the code, then launch again."
     )

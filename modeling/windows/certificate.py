@@ -1,4 +1,4 @@
-"""Proof that the selection, scalers and target thresholds know nothing behind the fit slice."""
+"""Proof that selection, scalers and target thresholds know nothing behind the fit slice and of the test."""
 
 from __future__ import annotations
 
@@ -12,12 +12,15 @@ from numpy.typing import NDArray
 from markets.features.certificate import altered_after
 from markets.features.compute import compute_features
 from markets.features.splice import splice_prices
+from markets.features.table import FeatureTable
 from modeling.specs import ModelSpec
 from modeling.windows.make import FoldFit, FoldWindows, Windows, learn_from_fit
 from modeling.windows.targets import RawTargets, raw_targets
 
 LEARNED = ("selection", "scalers", "targets")
+NO_LABELS = ("valid", "ambiguous_barriers")
 Learn = Callable[..., FoldFit]
+Bars = NDArray[np.int64]
 
 
 def certify_fit(
@@ -28,11 +31,14 @@ def certify_fit(
     seed: int = 0,
     learn: Learn = learn_from_fit,
 ) -> dict[str, Any]:  # Any: JSON has no narrower type
-    """Learn once more after altering all candles behind the fit slice; all must be bit-equal.
+    """Learn once more after altering all candles behind the fit slice, and every feature and label of
+    the test blocks; all must be bit-equal.
 
-    The slice ends with the last bar of its last label: t + max(horizon, regime). Returns plain JSON
-    with a verdict for the selection, one for the scalers and one for the targets: their thresholds
-    and every label of the slice, since one label that reads too far may move no threshold.
+    The slice ends with the last bar of its last label: t + max(horizon, regime). Test blocks of a
+    combinatorial split lie before that end as well; candles there are the past of later features, so
+    the rows themselves are altered. Returns plain JSON with a verdict for the selection, one for the
+    scalers and one for the targets: their thresholds and every label of the slice, since one label
+    that reads too far may move no threshold.
     """
     candles, fit_bars = windows.candles, windows.bars(fold.fold.fit)
     last = min(int(fit_bars.max()) + windows.samples.label_bars, len(candles) - 1)
@@ -45,6 +51,7 @@ def certify_fit(
         regime_bars=spec.target.regime_bars,
         target=spec.target,
     )
+    _alter_tested(table, raw, fit_bars, windows.bars(fold.fold.predicted), seed)
     again = learn(table, raw, fit_bars, spec)
     before, after = fold.learned.to_json(), again.to_json()
     verdicts = {name: after[name] == before[name] for name in LEARNED}
@@ -58,7 +65,21 @@ def certify_fit(
     }
 
 
-def _equal_labels(before: RawTargets, after: RawTargets, bars: NDArray[np.int64]) -> bool:
+def _alter_tested(
+    table: FeatureTable, raw: RawTargets, fit_bars: Bars, tested: Bars, seed: int
+) -> None:
+    """Put noise in place of the features and labels of the tested bars, within the arrays."""
+    generator = np.random.default_rng(seed)
+    for scale in table.scales.values():
+        rows = np.setdiff1d(scale.last_closed[tested], scale.last_closed[fit_bars])
+        rows = rows[rows >= 0]
+        scale.values[:, rows] = generator.normal(10, 10, (len(table.names), rows.size))
+    for field in dataclasses.fields(raw):
+        if field.name not in NO_LABELS:
+            getattr(raw, field.name)[tested] = generator.normal(10, 10, tested.size)
+
+
+def _equal_labels(before: RawTargets, after: RawTargets, bars: Bars) -> bool:
     """Whether all label values of these bars are bit-equal, NaN where the other is NaN."""
     pairs = (
         (getattr(before, field.name), getattr(after, field.name))

@@ -33,9 +33,17 @@ def windows():
     return make_windows(candles, table, SPEC, holdout_at=int(candles.close_time[-1]))
 
 
-def certified(windows, learn=learn_from_fit):
+@pytest.fixture(scope="module")
+def combinatorial(windows):
+    evaluation = SPEC.evaluation.model_copy(update={"scheme": "cpcv"})
+    spec = SPEC.model_copy(update={"evaluation": evaluation})
+    end = int(windows.candles.close_time[-1])
+    return make_windows(windows.candles, windows.table, spec, holdout_at=end)
+
+
+def certified(windows, learn=learn_from_fit, *, place=0):
     """The report on a fold whose fit slice was learned from with `learn`."""
-    fold = prepare_fold(windows, windows.folds[0], SPEC)
+    fold = prepare_fold(windows, windows.folds[place], SPEC)
     learned = learn(windows.table, windows.raw, windows.bars(fold.fold.fit), SPEC)
     changed = dataclasses.replace(fold, learned=learned)
     return certify_fit(windows, changed, SPEC, learn=learn)
@@ -72,6 +80,34 @@ def test_what_is_learned_from_the_fit_slice_passes(windows):
 def test_what_is_learned_from_everything_is_caught_by_name(windows, part, name):
     report = certified(windows, learning(part))
     assert not report["passed"]
+    assert [key for key, verdict in verdicts(report).items() if verdict == "failed"] == [name]
+
+
+def within(part):
+    """A mutant that learns one part from all bars between the first and the last of the fit slice."""
+
+    def learn(table, raw, fit_bars, spec):
+        stretch = np.arange(fit_bars[0], fit_bars[-1] + 1)
+        honest = learn_from_fit(table, raw, fit_bars, spec)
+        kept = None if part == "selection" else honest.selection
+        seen = learn_from_fit(table, raw, stretch, spec, selection=kept)
+        return dataclasses.replace(honest, **{part: getattr(seen, part)})
+
+    return learn
+
+
+@pytest.mark.parametrize("place", [0, 1, 12])
+def test_a_combinatorial_split_that_learns_around_its_blocks_passes(combinatorial, place):
+    assert certified(combinatorial, place=place)["passed"]
+
+
+@pytest.mark.parametrize(
+    ("part", "name"), [("selection", "selection"), ("scalers", "scalers"), ("scale", "targets")]
+)
+def test_what_is_learned_from_a_test_block_within_the_fit_slice_is_caught(
+    combinatorial, part, name
+):
+    report = certified(combinatorial, within(part), place=1)
     assert [key for key, verdict in verdicts(report).items() if verdict == "failed"] == [name]
 
 
