@@ -51,7 +51,6 @@ from modeling.models import Experiment, TrainingRun, Trial
 from modeling.network.size import network_size
 from modeling.openings import openings_seen
 from modeling.presets import PRESETS
-from modeling.services import record_parent
 from specs.declaration import InvalidSpec
 from specs.forms import changed_fields
 
@@ -120,6 +119,7 @@ def experiment_new(request: HttpRequest) -> HttpResponse:
                 key=request.POST.get("key", ""),
                 preset=preset if preset in PRESETS else "",
                 notes=form.cleaned_data["notes"],
+                source=source,
             )
         except InvalidSpec as error:
             form.add_spec_errors(error)
@@ -127,7 +127,6 @@ def experiment_new(request: HttpRequest) -> HttpResponse:
         context = form_context(request, form, preset if preset in PRESETS else DEFAULT_PRESET)
         return render(request, "backtests/experiment_new.html", context, status=400)
     if source is not None:
-        record_parent(experiment, source)
         count = len(clone_difference(form, spec_of(source)))
         words = "1 setting differs" if count == 1 else f"{count} settings differ"
         messages.success(request, f"Cloned from {source.name}: {words}.")

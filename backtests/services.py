@@ -56,28 +56,22 @@ def create_experiment_once(
     key: str,
     preset: str = "",
     notes: str = "",
+    source: Experiment | None = None,
 ) -> Experiment:
     """The experiment of a form, stored by the first of equal submissions. Raises InvalidSpec.
 
     Submissions are equal when their key and all they say are; the same page sent again with another
     value makes an experiment of its own. Equal ones at the same moment wait for each other here.
     """
-    if not key:
-        return create_experiment(
-            workspace=workspace,
-            user=user,
-            name=name,
-            versions=[version],
-            spec=spec,
-            preset=preset,
-            notes=notes,
-        )
-    said = json.dumps([key, name, version.pk, spec.sha256(), preset, notes])
-    form_key = hashlib.sha256(said.encode()).hexdigest()
-    lock("outsample.backtests.experiment", f"{workspace.pk}:{form_key}")
-    known = Experiment.objects.filter(workspace=workspace, form_key=form_key).first()
-    if known is not None:
-        return known
+    form_key = None
+    if key:
+        cloned = source.pk if source else None
+        said = json.dumps([key, name, version.pk, spec.sha256(), preset, notes, cloned])
+        form_key = hashlib.sha256(said.encode()).hexdigest()
+        lock("outsample.backtests.experiment", f"{workspace.pk}:{form_key}")
+        known = Experiment.objects.filter(workspace=workspace, form_key=form_key).first()
+        if known is not None:
+            return known
     experiment = create_experiment(
         workspace=workspace,
         user=user,
@@ -87,6 +81,8 @@ def create_experiment_once(
         preset=preset,
         notes=notes,
     )
+    if source is not None:
+        modeling.record_parent(experiment, source)
     experiment.form_key = form_key
     experiment.save(update_fields=["form_key"])
     return experiment

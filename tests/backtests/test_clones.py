@@ -57,6 +57,15 @@ def test_a_clone_into_another_workspace_forgets_where_it_came_from(client, versi
     assert (clone.workspace, clone.parent) == (own.workspace, None)
 
 
+def test_a_form_sent_again_with_another_source_leaves_the_first_clone_as_it_is(
+    client, version, source
+):
+    clone = cloned(client, version, source)
+    other = cloned(client, version, clone)
+    clone.refresh_from_db()
+    assert (clone.parent, other.parent) == (source, clone)
+
+
 def test_a_program_names_the_source_of_a_clone(alice, version, source):
     sent = {
         "name": "By a program",
