@@ -110,9 +110,18 @@ def run():
     [
         (feature_that_knows_the_next_bar, "A feature used candles from its future"),
         (coarse_bar_known_at_its_open, "A feature used candles from its future"),
-        (learning_from_later_bars("scalers"), "fit slice of fold 1 changed its scalers"),
-        (learning_from_later_bars("scale"), "fit slice of fold 1 changed its targets"),
-        (label_that_reads_a_bar_too_far, "fit slice of fold 1 changed its targets"),
+        (
+            learning_from_later_bars("scalers"),
+            "fit slice of fold 1, or its test blocks, changed its scalers",
+        ),
+        (
+            learning_from_later_bars("scale"),
+            "fit slice of fold 1, or its test blocks, changed its targets",
+        ),
+        (
+            label_that_reads_a_bar_too_far,
+            "fit slice of fold 1, or its test blocks, changed its targets",
+        ),
     ],
     ids=["feature", "coarse bar", "scalers", "targets", "labels"],
 )
