@@ -39,7 +39,7 @@ def predictions(request: HttpRequest, pk: int) -> HttpResponse:
 @require_safe
 @gzip_page
 @conditional_page
-def predictions_chart(request: HttpRequest, pk: int, set_pk: int | None = None) -> HttpResponse:
+def predictions_chart(request: HttpRequest, pk: int, set_pk: int) -> HttpResponse:
     row = _fetched_set(request, pk, set_pk)
     try:
         back = f"{reverse('modeling:predictions', args=[pk])}?set={row.pk}"
@@ -74,15 +74,11 @@ def predictions_csv(request: HttpRequest, pk: int, set_pk: int) -> StreamingHttp
     return set_csv_answer(request, row, _file_name(row))
 
 
-def _fetched_set(request: HttpRequest, pk: int, set_pk: int | None) -> PredictionSet:
-    """A set of a visible run; its own walk-forward set where none is named."""
+def _fetched_set(request: HttpRequest, pk: int, set_pk: int) -> PredictionSet:
+    """A set of a visible run."""
     run = fetched(request, pk)
     sets: QuerySet[PredictionSet] = run.prediction_sets.select_related("file", "workspace")
-    if set_pk is None:
-        own = sets.headline()  # type: ignore[attr-defined]  # PredictionSetQuerySet
-        row = get_object_or_404(own, rung=PredictionSet.MODEL, is_holdout=False)
-    else:
-        row = get_object_or_404(sets, pk=set_pk)
+    row = get_object_or_404(sets, pk=set_pk)
     row.run = run
     return row
 

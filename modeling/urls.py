@@ -11,7 +11,6 @@ urlpatterns = [
     path("runs/<int:pk>/charts/<str:kind>/", views.run_chart, name="run_chart"),
     path("runs/<int:pk>/resume/", views.run_resume, name="run_resume"),
     path("runs/<int:pk>/predictions/", prediction_views.predictions, name="predictions"),
-    path("runs/<int:pk>/predictions/chart/", prediction_views.predictions_chart),
     path(
         "runs/<int:pk>/predictions/<int:set_pk>/chart/",
         prediction_views.predictions_chart,

@@ -192,9 +192,13 @@ def test_a_stranger_gets_404(client, backtest, end):
 
 @pytest.mark.parametrize(
     "address",
-    ["/backtests/{b}/charts/equity/", "/runs/{r}/charts/loss/", "/runs/{r}/predictions/chart/"],
+    [
+        "/backtests/{b}/charts/equity/",
+        "/runs/{r}/charts/loss/",
+        "/runs/{r}/predictions/{s}/chart/",
+    ],
 )
 def test_charts_are_sent_packed_to_whoever_takes_it(client, run, backtest, address):
-    url = address.format(b=backtest.pk, r=run.pk)
+    url = address.format(b=backtest.pk, r=run.pk, s=run.prediction_sets.get().pk)
     answer = client.get(url, HTTP_ACCEPT_ENCODING="gzip")
     assert answer["Content-Encoding"] == "gzip"
