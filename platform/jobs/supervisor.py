@@ -44,7 +44,8 @@ KIND_OF_STOP = {
 def supervise(job: Job, attempt: RunningAttempt, *, module: str, processes: int = 1) -> None:
     """Run `python -m module ATTEMPT` until it ends, and close the attempt by how it ended.
 
-    Several processes are started by torchrun and count as one trainer. Call it from the main thread: the kernel ends the trainer when the thread that started it ends.
+    Several processes are started by torchrun and count as one trainer. Call it from the main thread:
+    the kernel ends the trainer when the thread that started it ends.
     """
     trainer = Trainer(attempt, module, processes)
     try:
