@@ -38,11 +38,11 @@ from jobs.exits import failed
 from jobs.statuses import ExitKind
 from markets.candles.frame import Candles, read_candles
 from markets.models import Kind
+from markets.reading import ns_of
 from modeling.baselines.rungs import WITH_ACTION
 from modeling.evaluation.table import Table, read_predictions
 from modeling.models import PredictionSet, TrainingRun
 from modeling.openings import lock_holdouts
-from modeling.sealed import nanoseconds
 from specs.declaration import InvalidSpec
 
 PARQUET = "application/vnd.apache.parquet"
@@ -114,7 +114,7 @@ def _judgeable(row: Backtest, table: Table) -> Table:
     start = row.out_of_sample_from
     if start is None:
         return table
-    kept = np.asarray(table["known_at"], dtype=np.int64) >= nanoseconds(start)
+    kept = np.asarray(table["known_at"], dtype=np.int64) >= ns_of(start)
     if not kept.any():
         raise JobFailed("in_sample", in_sample_text(start))
     return {name: values[kept] for name, values in table.items()}
@@ -125,7 +125,7 @@ def history_of(row: Backtest, table: Table) -> Candles:
     candles = read_candles(_path(row.version.file, row), row.version.dataset.timeframe_minutes)
     stop = int(np.searchsorted(candles.time, table["open_at"][-1], side="right"))
     sealed_after = row.sealed_after
-    if sealed_after is not None and candles.close_time[stop - 1] > nanoseconds(sealed_after):
+    if sealed_after is not None and candles.close_time[stop - 1] > ns_of(sealed_after):
         raise JobFailed("sealed", "The predictions reach into the sealed hold-out. Open it first.")
     return candles.slice(0, stop)
 

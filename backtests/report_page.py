@@ -13,7 +13,7 @@ from backtests.measures import HEADLINE, MEASURES, NOTHING_TO_DEFLATE, PATH_MEAS
 from backtests.models import Backtest
 from backtests.reading import equity_columns, trade_count, trade_rows
 from markets.charts import Figure
-from markets.reading import CandleRange
+from markets.reading import CandleRange, ns_of
 from modeling.measures import in_order, rung_label, rung_words
 
 Json = dict[str, Any]  # Any: stored JSON
@@ -180,12 +180,8 @@ def trade_page(row: Backtest, number: str, sort: str) -> Page[Json]:
 
 def _within(columns: dict[str, Any], span: CandleRange) -> dict[str, Any]:
     times = columns["time"]
-    start = np.searchsorted(times, _ns(span.from_at)) if span.from_at else 0
-    stop = np.searchsorted(times, _ns(span.to_at)) if span.to_at else len(times)
+    start = np.searchsorted(times, ns_of(span.from_at)) if span.from_at else 0
+    stop = np.searchsorted(times, ns_of(span.to_at)) if span.to_at else len(times)
     if stop <= start:
         return columns
     return {name: values[start:stop] for name, values in columns.items()}
-
-
-def _ns(instant: datetime) -> int:
-    return round(instant.timestamp() * 1e6) * 1000

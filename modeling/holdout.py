@@ -17,13 +17,14 @@ from jobs.attempts import RunningAttempt
 from jobs.errors import JobFailed
 from markets.candles.frame import Candles
 from markets.features.compute import compute_features
+from markets.reading import ns_of
 from modeling.evaluation.alarm import leak_alarm
 from modeling.evaluation.heads import score_heads
 from modeling.evaluation.table import write_predictions
 from modeling.folds import window_volatility
 from modeling.judging import add_certainty
 from modeling.models import Fold, HoldoutOpening, TrainingRun, Trial
-from modeling.sealed import closed_within, nanoseconds, sealed_candles
+from modeling.sealed import closed_within, sealed_candles
 from modeling.storing import write_end
 from modeling.trained import TrainedFold, block_of, effective_of, raise_alarm, store_set
 from modeling.training.machine import set_threads
@@ -45,7 +46,7 @@ def score_holdout(opening: HoldoutOpening, attempt: RunningAttempt) -> None:
     attempt.progress(0.1, "Computing features")
     scales = spec.features.scales_for(candles.timeframe_minutes)
     table = compute_features(candles, spec.features.names(), scales, cache=settings.FEATURE_CACHE)
-    windows = make_windows(candles, table, spec, holdout_at=nanoseconds(opening.from_at))
+    windows = make_windows(candles, table, spec, holdout_at=ns_of(opening.from_at))
     fold = _as_trained(windows, last, run)
     attempt.raise_if_stopping()
     attempt.progress(0.4, "Predicting the hold-out")
@@ -106,7 +107,7 @@ def _as_trained(windows: Windows, stored: Fold, run: TrainingRun) -> TrainedFold
 
 def _sealed_samples(windows: Windows, opening: HoldoutOpening) -> Positions:
     """Samples that are known only behind the seal."""
-    sealed = np.flatnonzero(windows.samples.known_at > nanoseconds(opening.from_at))
+    sealed = np.flatnonzero(windows.samples.known_at > ns_of(opening.from_at))
     if not sealed.size:
         raise JobFailed(
             "not_enough_history",
@@ -118,7 +119,7 @@ def _sealed_samples(windows: Windows, opening: HoldoutOpening) -> Positions:
 def _effective(windows: Windows, sealed: Positions, opening: HoldoutOpening) -> float:
     """Independent observations among the samples whose label ends inside the span."""
     samples = windows.samples
-    usable = samples.has_label & (samples.label_end_at <= nanoseconds(opening.until_at))
+    usable = samples.has_label & (samples.label_end_at <= ns_of(opening.until_at))
     return effective_of(samples.bar[sealed[usable[sealed]]], samples.horizon_bars)
 
 

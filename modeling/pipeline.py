@@ -16,6 +16,7 @@ from jobs.errors import JobFailed, StopRequested
 from jobs.statuses import EventKind
 from markets.candles.frame import Candles
 from markets.features.compute import compute_features
+from markets.reading import ns_of
 from modeling.baselines.ladder import Ladder
 from modeling.baselines.linear import fit_linear
 from modeling.baselines.rungs import RungFailed
@@ -30,7 +31,7 @@ from modeling.measures import rung_label
 from modeling.models import TrainingRun
 from modeling.observing import RunObserver, Stage, newest_checkpoint
 from modeling.provenance import note_machine, provenance_of
-from modeling.sealed import candles_of, nanoseconds
+from modeling.sealed import candles_of
 from modeling.storing import store_fold, store_result
 from modeling.training.assignment import Assignment
 from modeling.training.checkpoint import Checkpoint
@@ -85,7 +86,7 @@ def _windows_of(run: TrainingRun, attempt: RunningAttempt, candles: Candles) -> 
     attempt.log(f"{len(table.names)} features on {len(scales)} timescales of {len(candles)} bars.")
     certify_table(run, attempt, candles, table)
     try:
-        return make_windows(candles, table, spec, holdout_at=nanoseconds(run.experiment.holdout_at))
+        return make_windows(candles, table, spec, holdout_at=ns_of(run.experiment.holdout_at))
     except NotEnoughHistory as error:
         raise JobFailed("not_enough_history", str(error)) from error
     except ContextTooShort as error:

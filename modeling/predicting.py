@@ -18,12 +18,13 @@ from jobs.errors import JobFailed
 from markets.candles.frame import Candles
 from markets.features.compute import compute_features
 from markets.features.registry import CODE_VERSION
+from markets.reading import ns_of
 from modeling.evaluation.alarm import leak_alarm
 from modeling.evaluation.heads import MIN_SAMPLES, score_heads
 from modeling.evaluation.table import Table, write_predictions
 from modeling.judging import add_certainty
 from modeling.models import ModelPrediction
-from modeling.sealed import closed_within, instant, nanoseconds, sealed_candles
+from modeling.sealed import closed_within, instant, sealed_candles
 from modeling.storing import write_end
 from modeling.trained import (
     TrainedFold,
@@ -74,7 +75,7 @@ def predict_version(row: ModelPrediction, attempt: RunningAttempt) -> None:
     attempt.raise_if_stopping()
     attempt.progress(0.1, "Computing features")
     fold = as_stored(run, stored, _windows(row, candles))
-    reach = Reach(row.model.shares_market_of(version), nanoseconds(row.model.out_of_sample_from))
+    reach = Reach(row.model.shares_market_of(version), ns_of(row.model.out_of_sample_from))
     bars = reach.out_of_sample(fold.windows)
     notices += _in_sample(reach, fold.windows)
     if not bars.size:
@@ -136,7 +137,7 @@ def _readable(row: ModelPrediction, attempt: RunningAttempt) -> tuple[Candles, l
     sealed_after = attempt.write(lambda: model.sealed_after(version))
     end = version.last_at + version.bar
     candles = closed_within(whole, first, min(end, sealed_after or end))
-    closed = int((whole.close_time > nanoseconds(sealed_after)).sum()) if sealed_after else 0
+    closed = int((whole.close_time > ns_of(sealed_after)).sum()) if sealed_after else 0
     if not closed:
         return candles, notices
     return candles, [

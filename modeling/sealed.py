@@ -11,6 +11,7 @@ from jobs.exits import failed
 from jobs.statuses import ExitKind
 from markets.candles.frame import Candles, candles_sha256, read_candles
 from markets.models import DatasetVersion
+from markets.reading import ns_of
 from modeling.models import TrainingRun
 
 
@@ -35,13 +36,9 @@ def sealed_candles(version: DatasetVersion) -> Candles:
 
 def closed_within(candles: Candles, first: datetime, until: datetime) -> Candles:
     """Candles that open at `first` or later and close by `until`."""
-    last = nanoseconds(until) - candles.bar_ns + 1
-    start, stop = np.searchsorted(candles.time, (nanoseconds(first), last))
+    last = ns_of(until) - candles.bar_ns + 1
+    start, stop = np.searchsorted(candles.time, (ns_of(first), last))
     return candles.slice(int(start), max(int(start), int(stop)))
-
-
-def nanoseconds(instant: datetime) -> int:
-    return round(instant.timestamp() * 1e6) * 1000
 
 
 def instant(time_ns: int) -> datetime:

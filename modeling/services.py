@@ -15,6 +15,7 @@ from jobs.models import Job
 from jobs.services import RESUMABLE, enqueue, resume_job
 from jobs.statuses import JobKind, Queue
 from markets.models import DatasetVersion
+from markets.reading import ns_of
 from markets.services.datasets import hold_for_use, refuse_findings
 from modeling.cost import memory_mib, run_time
 from modeling.models import Experiment, TrainingRun
@@ -100,8 +101,8 @@ def plan_for(spec: ModelSpec, version: DatasetVersion) -> Plan:
         coarse_bars(spec.windows.context_bars, max(spec.features.scales_for(minutes)))
         return plan_experiment(
             spec,
-            first_open=_ns(first),
-            last_close=_ns(last),
+            first_open=ns_of(first),
+            last_close=ns_of(last),
             timeframe_minutes=minutes,
         )
     except ContextTooShort as error:
@@ -249,7 +250,3 @@ def with_data(spec_sha256: str, versions: list[DatasetVersion]) -> str:
 def _last_close(spec: ModelSpec, version: DatasetVersion) -> datetime:
     """Where the bars end that the spec uses, and with them the sealed span."""
     return spec.data.within(version.first_at, version.last_at + version.bar)[1]
-
-
-def _ns(instant: datetime) -> int:
-    return int(instant.timestamp()) * 1_000_000_000

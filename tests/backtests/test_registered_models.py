@@ -15,10 +15,10 @@ from jobs.attempts import RunningAttempt
 from jobs.claim import claim
 from jobs.errors import JobFailed
 from jobs.workers import claimant
+from markets.reading import ns_of
 from modeling.certainty import certainty_of
 from modeling.evaluation.table import read_predictions, write_predictions
 from modeling.models import Fold, HoldoutOpening, ModelPrediction, Trial
-from modeling.sealed import nanoseconds
 from tests import factories
 from tests.api import bearer, refusal
 from tests.registry import make_model, make_prediction
@@ -79,7 +79,7 @@ def test_it_is_judged_on_its_own_candles_from_the_end_of_the_embargo_on(alice, l
     assert row.first_at == start - later.version.bar  # the first bar known then
     kept = read_predictions(local_path(later.predictions.file))["known_at"]
     assert row.report["verdict"]["days"] > 5
-    assert (kept >= nanoseconds(start)).sum() > 0
+    assert (kept >= ns_of(start)).sum() > 0
     assert f"known from {start:%Y-%m-%d %H:%M} UTC on" in assumptions(row)["Out of sample"]
 
 
