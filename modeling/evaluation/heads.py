@@ -451,7 +451,8 @@ def _sentence(word: str, head: str, rung: str, difference: Interval | None) -> s
     if word == "beats":
         return f"Better than {rung} at {task} ({span}). A backtest shows what it earns."
     if word == "loses":
-        return f"Worse than {rung} at {task} ({span}). Look at the loss curve, or use {rung}."
+        # True of every kind of model: without a network there is no loss curve to look at.
+        return f"Worse than {rung} at {task} ({span}). Look at folds and features, or use {rung}."
     return f"Not better than {rung} at {task} ({span}). Try more history, or use {rung}."
 
 

@@ -207,6 +207,7 @@ def test_a_clearly_worse_table_loses():
     rung = as_rung(prediction_table(skill=2.0, noise_seed=2))
     verdict = verdicts_of(ours, {"logistic": rung})["volatility"]
     assert verdict["word"] == "loses"
+    assert verdict["sentence"].endswith("Look at folds and features, or use logistic regression.")
     assert verdict["difference"] < 0
     assert verdict["interval"][1] < 0
 
