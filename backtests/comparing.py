@@ -12,7 +12,7 @@ from django.db.models import Prefetch, QuerySet
 from django.urls import reverse
 
 from accounts.models import User
-from backtests.forms import declared_settings, value_at
+from backtests.forms import declared_settings, is_read, value_at
 from backtests.models import Backtest
 from backtests.report_page import measure_rows
 from backtests.specs import ExperimentSpec
@@ -139,7 +139,11 @@ class Comparison:
 
     def _spec(self) -> Iterator[Row]:
         for setting in declared_settings():
-            values = [value_at(column.spec, setting.path) for column in self.columns]
+            path = setting.path
+            values = [
+                value_at(column.spec, path) if is_read(column.spec, path) else None
+                for column in self.columns
+            ]
             yield {**setting._asdict(), "cells": values}
 
     def _scores(self) -> Iterator[Row]:

@@ -34,6 +34,7 @@ from backtests.forms import (
     ExperimentForm,
     chosen_ids,
     declared_settings,
+    is_read,
     shown_values,
     spec_of,
     value_at,
@@ -377,11 +378,6 @@ def parameters_of(experiment: Experiment) -> int:
         scales=spec.features.scales_for(experiment.version.dataset.timeframe_minutes),
     )
     return int(size["parameters"])
-
-
-def is_read(spec: ExperimentSpec, path: str) -> bool:
-    """Whether a setting changes anything: without a network its shape and components do not."""
-    return not spec.network.is_linear or path == "network.kind" or not path.startswith("network.")
 
 
 def spec_rows(spec: ExperimentSpec, preset: str) -> list[dict[str, Any]]:

@@ -57,6 +57,11 @@ def value_at(spec: ExperimentSpec, path: str) -> Any:  # Any: a field of any typ
     return value
 
 
+def is_read(spec: ExperimentSpec, path: str) -> bool:
+    """Whether a setting changes anything: without a network its shape and components do not."""
+    return not spec.network.is_linear or path == "network.kind" or not path.startswith("network.")
+
+
 class VersionField(forms.ModelChoiceField):
     def label_from_instance(self, obj: DatasetVersion) -> str:  # type: ignore[override]  # the field's own rows
         span = f"{obj.first_at:%Y-%m-%d} to {obj.last_at:%Y-%m-%d}"

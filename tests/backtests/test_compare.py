@@ -3,7 +3,9 @@ from rest_framework.test import APIClient
 
 from backtests.charts_compared import DASHES, equities_figure, losses_figure
 from jobs.statuses import JobStatus
+from modeling.presets import PRESETS
 from tests import factories
+from tests.api import bearer
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("signed_in")]
 
@@ -30,6 +32,20 @@ def test_only_what_differs_is_shown_until_all_is_asked_for(client, pair):
     whole = client.get(address(pair, show="all")).content.decode()
     assert "Learning rate" in whole
     assert whole.count('<td class="muted">Code</td>') == 5
+
+
+def test_shape_of_a_network_is_no_setting_of_a_run_without_one(alice, client):
+    runs = []
+    for name in ("tiny", "linear"):
+        experiment = factories.make_experiment(alice.first_workspace())
+        experiment.model_spec = PRESETS[name]
+        experiment.save()
+        runs.append(factories.make_run(experiment))
+    body = bearer(alice).get(f"/api/compare/?runs={runs[0].pk},{runs[1].pk}").json()
+    cells = {row["path"]: row["values"] for row in body["settings"]}
+    assert cells["network.kind"] == ["transformer", "linear"]
+    assert cells["network.d_model"] == [32, None]
+    assert client.get(address(runs)).status_code == 200
 
 
 def test_figures_stand_with_interval_and_difference_to_the_reference(client, pair):
