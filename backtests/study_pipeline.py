@@ -99,8 +99,10 @@ def _store(variant: StudyVariant) -> None:
 
 
 def _predictions(run: TrainingRun) -> Table:
-    stored = run.prediction_sets.headline().select_related("file").get(
-        rung=PredictionSet.MODEL, is_holdout=False
+    stored = (
+        run.prediction_sets.headline()
+        .select_related("file")
+        .get(rung=PredictionSet.MODEL, is_holdout=False)
     )
     try:
         return read_predictions(verified_path(stored.file))

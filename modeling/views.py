@@ -17,8 +17,8 @@ from jobs.views import STOP_POLLING, live_context, log_lines, refused_for_now, w
 from markets.candles.aggregate import MAX_POINTS
 from markets.chart_answers import chart_answer
 from markets.models import DatasetVersion
-from modeling.certainty import certainty_of, certainty_table
 from modeling.causality import certificate_table
+from modeling.certainty import certainty_of, certainty_table
 from modeling.charting import CURVES, curve_figure, newest_point
 from modeling.measures import (
     best_cells,
