@@ -50,3 +50,30 @@ def certificate_table(certificate: Certificate) -> dict[str, Any]:  # Any: cells
             for entry in certificate.get("folds", [])
         ],
     }
+
+
+def joined_certificate(each: Mapping[str, Certificate]) -> dict[str, Any]:
+    """The certificate of the features of one instrument, or of several: it passes when all pass, and
+    each entry then names its instrument.
+    """
+    first = dict(next(iter(each.values())))
+    if len(each) == 1:
+        return first
+    entries = {
+        kind: [{"instrument": name, **entry} for name, of in each.items() for entry in of[kind]]
+        for kind in ("features", "maps")
+    }
+    tested = sum(of["bars_tested"] for of in each.values())
+    passed = all(of["passed"] for of in each.values())
+    return first | entries | {"bars_tested": tested, "passed": passed}
+
+
+def joined_proof(each: Mapping[str, Certificate]) -> dict[str, Any]:
+    """The proof of a fold's predictions for one instrument. Of several the first that failed, or else
+    the first, by name, and the verdict of each.
+    """
+    if len(each) == 1:
+        return dict(next(iter(each.values())))
+    name = next((name for name, found in each.items() if not found["passed"]), next(iter(each)))
+    verdicts = {name: "passed" if found["passed"] else "failed" for name, found in each.items()}
+    return {"instrument": name, **each[name], "instruments": verdicts}

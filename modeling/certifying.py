@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from jobs.attempts import RunningAttempt
 from jobs.errors import JobFailed
@@ -14,7 +13,7 @@ from markets.candles.frame import Candles
 from markets.features.certificate import certify_features
 from markets.features.compute import compute_features
 from markets.features.table import FeatureTable
-from modeling.causality import failed_parts
+from modeling.causality import failed_parts, joined_certificate, joined_proof
 from modeling.evaluation.calibration import Calibrator
 from modeling.evaluation.table import PREDICTED, Table
 from modeling.folds import FoldResult
@@ -22,21 +21,22 @@ from modeling.judging import MODEL
 from modeling.models import TrainingRun
 from modeling.training.certificate import PredictedBlock, certify_predictions
 from modeling.training.fit import FittedFold
-from modeling.training.resident import Standard
+from modeling.training.resident import Standards
 from modeling.windows.certificate import certify_fit
-from modeling.windows.make import FoldFit, FoldWindows, Windows
+from modeling.windows.make import Bars, FoldFit, FoldWindows, PoolPart, Windows, apply_fit
 from modeling.working import WorkingFold
 
-Bars = NDArray[np.int64]
 Json = dict[str, Any]  # Any: JSON has no narrower type
 
 
-def certify_table(
-    run: TrainingRun, attempt: RunningAttempt, candles: Candles, table: FeatureTable
-) -> None:
-    """Prove once that no feature knows the future, and end the run when one does."""
+def certify_tables(run: TrainingRun, attempt: RunningAttempt, parts: Sequence[PoolPart]) -> None:
+    """Prove once that no feature of any instrument knows the future, and end the run when one does."""
     if not run.causality:
-        certificate = certificate_of(candles, table, run.seed, attempt)
+        each = {
+            part.instrument: certificate_of(part.candles, part.table, run.seed, attempt)
+            for part in parts
+        }
+        certificate = joined_certificate(each)
         attempt.write(lambda: _store_certificate(run, certificate))
     _refuse_failed(run.causality)
 
@@ -81,13 +81,19 @@ def certify_predicted(
     """Prove that what a fold predicted, by what it is about to store, knows no later candle."""
     spec = run.experiment.model_spec
     table = result.tables[MODEL]
-    block = PredictedBlock(
-        windows,
-        windows.bars(fold.fold.predicted),
-        {name: table[name] for name in PREDICTED},
-        _again(run, attempt, fitted, result),
-    )
-    found = certify_predictions(block, spec, seed=run.seed + fold.fold.number)
+    again = _again(run, attempt, fitted, result)
+    bars = windows.bars(fold.fold.predicted)
+    each = {}
+    for part in windows.parts:
+        at = slice(*np.searchsorted(bars, (part.span.start, part.span.stop)))
+        block = PredictedBlock(
+            windows.alone(part),
+            part.own(bars),
+            {name: table[name][at] for name in PREDICTED},
+            again,
+        )
+        each[part.instrument] = certify_predictions(block, spec, seed=run.seed + fold.fold.number)
+    found = joined_proof(each)
     before = _entry(run, fold) or {}
     entry = {
         **before,
@@ -109,15 +115,14 @@ def _again(
         network=fitted.network,
         precision=fitted.precision,
         device=next(fitted.network.parameters()).device,
-        scale=learned.scale,
-        volatility=Standard(**result.state["window_volatility"]),
+        standards=Standards.from_json(result.state),
         calibrator=Calibrator.from_json(result.state["calibrator"]),
     )
 
     def again(windows: Windows, bars: Bars) -> Table:
         attempt.raise_if_stopping()
-        scaled = learned.scalers.apply(windows.table.only(learned.selection.names))
-        return working.predict(windows, scaled, bars, attempt.raise_if_stopping)
+        applied = apply_fit(windows, learned)
+        return working.predict(windows, applied, bars, attempt.raise_if_stopping)
 
     return again
 
@@ -153,8 +158,9 @@ def _said(entry: Json) -> str:
     number = entry["fold"]
     if entry.get("predictions") == "failed":
         found = entry["predicted"]
+        of = f" of {found['instrument']}" if "instrument" in found else ""
         return (
-            f"Candles behind bar {found['altered_after_bar']}, {found['future']}, changed the predictions "
+            f"Candles{of} behind bar {found['altered_after_bar']}, {found['future']}, changed the predictions "
             f"of fold {number} up to it ({', '.join(found['changed'])}); expected no change. The fold was "
             "not stored. Update the code, then launch again."
         )

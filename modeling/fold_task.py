@@ -6,15 +6,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from modeling.folds import window_volatility
+from modeling.folds import log_volatility_of, window_volatility
 from modeling.specs import ModelSpec
 from modeling.training.fit import FoldTask
-from modeling.training.resident import (
-    ResidentWindows,
-    ScaledBars,
-    Standard,
-    window_log_volatility,
-)
+from modeling.training.resident import ResidentWindows, ScaledBars, Standards
 from modeling.windows.make import FoldWindows, Windows
 
 
@@ -43,17 +38,19 @@ def resident_windows(
     spec: ModelSpec,
     windows: Windows,
     scaled: dict[int, NDArray[np.float32]],
-    volatility_of_fit: Standard,
+    standards: Standards,
     device: torch.device,
 ) -> ResidentWindows:
-    volatility = window_log_volatility(windows.returns, spec.windows.context_bars)
-    scales = windows.table.scales
+    volatility = log_volatility_of(windows, spec.windows.context_bars)
     bars = ScaledBars(
         scaled=scaled,
-        last_closed={k: np.array(scale.last_closed) for k, scale in scales.items() if k > 1},
-        close_time_ns=windows.candles.close_time,
-        bar_ns=windows.candles.bar_ns,
-        log_volatility_z=volatility_of_fit.apply(volatility),
+        last_closed={k: windows.last_closed(k) for k in windows.scales if k > 1},
+        close_time_ns=windows.close_time,
+        bar_ns=windows.bar_ns,
+        log_volatility_z=np.concatenate(
+            [standards.of(part.instrument).apply(volatility[part.span]) for part in windows.parts]
+        ),
+        starts={k: windows.starts(k) for k in windows.scales},
     )
     return ResidentWindows(
         bars,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,17 +13,22 @@ from modeling.baselines.ladder import Ladder, LadderCase, budget_of, climb, ladd
 from modeling.baselines.rungs import trade_pays
 from modeling.evaluation.bands import fit_band
 from modeling.evaluation.calibration import auto_threshold, fit_calibrator
-from modeling.evaluation.table import PREDICTED, Table
+from modeling.evaluation.table import INSTRUMENT, PREDICTED, Table
 from modeling.judging import MODEL, fold_metrics
 from modeling.measures import rung_label
+from modeling.network.heads import FiveHeads
 from modeling.specs import ModelSpec
 from modeling.training.fit import FittedFold, FoldTask
+from modeling.training.machine import Precision
 from modeling.training.predict import HeadOutputs, predict
-from modeling.training.resident import Standard, window_log_volatility
-from modeling.windows.make import FoldWindows, Windows
+from modeling.training.resident import (
+    ResidentWindows,
+    Standard,
+    Standards,
+    window_log_volatility,
+)
+from modeling.windows.make import AppliedFit, Bars, FoldWindows, Windows
 from modeling.windows.targets import Labels
-
-Bars = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -58,12 +63,11 @@ def finish_fold(
     calibration = windows.bars(fold.fold.calibration)
     predicted = windows.bars(fold.fold.predicted)
     seen, ahead = (
-        predict(
+        head_outputs(
             fitted.network,
             task.resident,
-            bars,
-            volatility_mean=fold.scale.volatility_mean,
-            volatility_std=fold.scale.volatility_std,
+            windows.each(bars),
+            fold,
             precision=fitted.precision,
             between=lambda: between("predicting"),
         )
@@ -99,9 +103,7 @@ def finish_fold(
                 seen.volatility, np.exp(fold.labels.log_volatility[calibration])
             ).to_json(),
             "half_lives": fitted.network.half_lives(),
-            "window_volatility": window_volatility(
-                spec, windows, windows.bars(fold.fold.fit)
-            ).to_json(),
+            **window_volatility(spec, windows, windows.bars(fold.fold.fit)).to_json(),
             "effective": fold.fold.effective,
             "notes": {
                 name: list(found.notes) for name, found in ladder.rungs.items() if found.notes
@@ -112,10 +114,51 @@ def finish_fold(
     )
 
 
-def window_volatility(spec: ModelSpec, windows: Windows, fit_bars: Bars) -> Standard:
+def head_outputs(
+    network: FiveHeads,
+    resident: ResidentWindows,
+    bars: Sequence[Bars],
+    applied: AppliedFit,
+    *,
+    precision: Precision,
+    between: Callable[[], None],
+) -> HeadOutputs:
+    """Outputs for the bars of each instrument, one after the other; no batch holds bars of two, so
+    that an instrument alone gives the same bits.
+    """
+    each = [
+        predict(
+            network,
+            resident,
+            own,
+            volatility_mean=applied.volatility_mean[own],
+            volatility_std=applied.volatility_std[own],
+            precision=precision,
+            between=between,
+        )
+        for own in [own for own in bars if own.size] or bars[:1]
+    ]
+    return HeadOutputs.joined(each)
+
+
+def window_volatility(spec: ModelSpec, windows: Windows, fit_bars: Bars) -> Standards:
     """Mean and spread of the windows' log volatility in the fit slice; the network sees its z-score."""
-    volatility = window_log_volatility(windows.returns, spec.windows.context_bars)
-    return Standard.fitted(volatility, fit_bars)
+    volatility = log_volatility_of(windows, spec.windows.context_bars)
+    own = {}
+    if windows.is_pooled:
+        own = {
+            part.instrument: Standard.fitted(volatility[part.span], part.own(fit_bars))
+            for part in windows.parts
+        }
+    return Standards(Standard.fitted(volatility, fit_bars), own)
+
+
+def log_volatility_of(windows: Windows, context_bars: int) -> NDArray[np.float64]:
+    """Log volatility of the window that ends at each bar [N], each instrument by itself."""
+    each = [
+        window_log_volatility(windows.returns[part.span], context_bars) for part in windows.parts
+    ]
+    return np.concatenate(each)
 
 
 def _thresholds(ladder: Ladder) -> dict[str, float]:
@@ -127,8 +170,9 @@ def _thresholds(ladder: Ladder) -> dict[str, float]:
 def known_columns(windows: Windows, labels: Labels, bars: Bars, *, fold: int, seed: int) -> Table:
     """Times and realised values of the predicted bars; NaN and −1 where not yet known."""
     return {
-        "open_at": windows.candles.time[bars],
-        "known_at": windows.candles.close_time[bars],
+        **({INSTRUMENT: windows.instruments_of(bars)} if windows.is_pooled else {}),
+        "open_at": windows.open_time[bars],
+        "known_at": windows.close_time[bars],
         "fold": np.full(len(bars), fold, dtype=np.int64),
         "seed": np.full(len(bars), seed, dtype=np.int64),
         "realised_return": labels.realised_return[bars],

@@ -17,18 +17,20 @@ from jobs.attempts import RunningAttempt
 from jobs.errors import JobFailed
 from markets.candles.frame import Candles
 from markets.features.compute import compute_features
+from markets.models import DatasetVersion
 from markets.reading import ns_of
 from modeling.evaluation.alarm import leak_alarm
 from modeling.evaluation.heads import score_heads
-from modeling.evaluation.table import write_predictions
+from modeling.evaluation.table import of_instrument, write_predictions
 from modeling.folds import window_volatility
 from modeling.judging import add_certainty
-from modeling.models import Fold, HoldoutOpening, TrainingRun, Trial
+from modeling.models import Fold, HoldoutOpening, TrainingRun, Trial, instrument_name
 from modeling.sealed import closed_within, sealed_candles
+from modeling.specs import ModelSpec
 from modeling.storing import write_end
-from modeling.trained import TrainedFold, block_of, effective_of, raise_alarm, store_set
+from modeling.trained import TrainedFold, block_of, raise_alarm, store_set
 from modeling.training.machine import set_threads
-from modeling.windows.make import Windows, make_windows, prepare_fold
+from modeling.windows.make import PoolPart, Windows, pool_windows, prepare_fold
 from modeling.windows.selection import Selection
 
 Positions = NDArray[np.int64]
@@ -37,16 +39,15 @@ Positions = NDArray[np.int64]
 def score_holdout(opening: HoldoutOpening, attempt: RunningAttempt) -> None:
     """Predict every complete window of the sealed span, score the heads, store both and count it."""
     run = opening.run
-    spec, version = run.experiment.model_spec, run.experiment.version
+    spec, pool = run.experiment.model_spec, run.experiment.pool
     set_threads(run.threads or spec.training.threads)
     attempt.progress(0.0, "Reading the candles")
     last = attempt.write(lambda: run.newest_fold)
-    candles = _whole_candles(opening)
+    candles = {instrument_name(version): _whole_candles(opening, version) for version in pool}
     attempt.raise_if_stopping()
     attempt.progress(0.1, "Computing features")
-    scales = spec.features.scales_for(candles.timeframe_minutes)
-    table = compute_features(candles, spec.features.names(), scales, cache=settings.FEATURE_CACHE)
-    windows = make_windows(candles, table, spec, holdout_at=ns_of(opening.from_at))
+    parts = [_part(spec, name, own) for name, own in candles.items()]
+    windows = pool_windows(parts, spec, holdout_at=ns_of(opening.from_at))
     fold = _as_trained(windows, last, run)
     attempt.raise_if_stopping()
     attempt.progress(0.4, "Predicting the hold-out")
@@ -57,16 +58,22 @@ def score_holdout(opening: HoldoutOpening, attempt: RunningAttempt) -> None:
     scoring = fold.scoring(effective)
     metrics: dict[str, Any] = {**score_heads(predicted, scoring)}
     add_certainty(metrics, predicted, [last], scoring)
+    blocks = {"hold-out": block_of(metrics, effective)}
+    of_each = _effective_of_each(windows, sealed, opening)
+    for name, own in of_each.items():
+        scores = score_heads(of_instrument(predicted, name), fold.scoring(own))
+        metrics["instruments"] = metrics.get("instruments", {}) | {name: scores}
+        blocks[f"{name}, hold-out"] = block_of(scores, own)
     alarm = leak_alarm(
-        {"hold-out": block_of(metrics, effective)},
-        market="noise" if version.is_synthetic else "real",
-        timeframe_minutes=candles.timeframe_minutes,
+        blocks,
+        market="noise" if all(version.is_synthetic for version in pool) else "real",
+        timeframe_minutes=windows.timeframe_minutes,
         horizon_bars=spec.windows.horizon_bars,
     )
     attempt.raise_if_stopping()
     with scratch_folder() as scratch:
         path = scratch / "holdout.parquet"
-        write_predictions(path, predicted, str(version.dataset.instrument))
+        write_predictions(path, predicted, str(run.experiment.version.dataset.instrument))
 
         def store() -> None:
             opening.predictions = store_set(fold, predicted, path, run=run, is_holdout=True)
@@ -79,9 +86,14 @@ def score_holdout(opening: HoldoutOpening, attempt: RunningAttempt) -> None:
         write_end(attempt, store)
 
 
-def _whole_candles(opening: HoldoutOpening) -> Candles:
-    """The candles the experiment uses, up to the end of the sealed span."""
-    version = opening.experiment.version
+def _part(spec: ModelSpec, name: str, candles: Candles) -> PoolPart:
+    scales = spec.features.scales_for(candles.timeframe_minutes)
+    names, cache = spec.features.names(), settings.FEATURE_CACHE
+    return PoolPart(name, candles, compute_features(candles, names, scales, cache=cache))
+
+
+def _whole_candles(opening: HoldoutOpening, version: DatasetVersion) -> Candles:
+    """The candles of a version that the experiment uses, up to the end of the sealed span."""
     first, until = opening.experiment.model_spec.data.within(version.first_at, opening.until_at)
     return closed_within(sealed_candles(version), first, until)
 
@@ -102,7 +114,7 @@ def _as_trained(windows: Windows, stored: Fold, run: TrainingRun) -> TrainedFold
             "Run the experiment again and open the hold-out with the new run.",
         )
     volatility = window_volatility(spec, windows, windows.bars(fold.fold.fit))
-    return TrainedFold(run, stored, windows, fold.labels, fold.scale, fold.scaled, volatility)
+    return TrainedFold(run, stored, windows, fold, volatility)
 
 
 def _sealed_samples(windows: Windows, opening: HoldoutOpening) -> Positions:
@@ -118,9 +130,24 @@ def _sealed_samples(windows: Windows, opening: HoldoutOpening) -> Positions:
 
 def _effective(windows: Windows, sealed: Positions, opening: HoldoutOpening) -> float:
     """Independent observations among the samples whose label ends inside the span."""
+    return windows.samples.effective(_labelled(windows, sealed, opening))
+
+
+def _effective_of_each(
+    windows: Windows, sealed: Positions, opening: HoldoutOpening
+) -> dict[str, float]:
+    """The same for each of several instruments."""
+    samples = windows.samples
+    each = samples.by_instrument(_labelled(windows, sealed, opening))
+    return {
+        name: samples.effective(own) for name, own in zip(windows.pooled_names, each, strict=False)
+    }
+
+
+def _labelled(windows: Windows, sealed: Positions, opening: HoldoutOpening) -> Positions:
     samples = windows.samples
     usable = samples.has_label & (samples.label_end_at <= ns_of(opening.until_at))
-    return effective_of(samples.bar[sealed[usable[sealed]]], samples.horizon_bars)
+    return sealed[usable[sealed]]
 
 
 def _count_trial(opening: HoldoutOpening) -> None:

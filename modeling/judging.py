@@ -17,7 +17,7 @@ from modeling.evaluation.calibration import uncalibrated_reason
 from modeling.evaluation.heads import HEADS, Priors, Scoring, judge_heads, score_heads
 from modeling.evaluation.intervals import Between, no_pause
 from modeling.evaluation.paths import Path, spread_of, value_of
-from modeling.evaluation.table import PREDICTED, Table
+from modeling.evaluation.table import PREDICTED, Table, of_instrument
 from modeling.measures import HEAD_MEASURES
 from modeling.specs import ModelSpec
 
@@ -92,14 +92,15 @@ def judge(
         found = fold_metrics(path.tables, spec, path.effective)
         by_path.append({name: found[name] for name in by_path[0]})
     _add_spreads(by_path)
+    of_each = _instrument_scores(paths[0], spec, between)
     alarm = leak_alarm(
-        _blocks(folds, paths, by_path),
+        _blocks(folds, paths, by_path) | _instrument_blocks(paths[0], of_each),
         market="noise" if is_synthetic else "real",
         timeframe_minutes=timeframe_minutes,
         horizon_bars=spec.windows.horizon_bars,
     )
     return Judgement(
-        metrics=metrics,
+        metrics=metrics | ({"instruments": of_each} if of_each else {}),
         verdict=verdict,
         rungs={
             name: {
@@ -278,6 +279,25 @@ def _blocks(
             where = path.title if name == MODEL else f"{name}, {path.title}"
             blocks[where] = _block(score, path.effective)
     return blocks
+
+
+def _instrument_scores(path: Path, spec: ModelSpec, between: Between) -> dict[str, Any]:
+    """Scores of our heads on each of several instruments, with intervals."""
+    found = {}
+    for name, effective in path.effective_of.items():
+        between(1.0)
+        tables = {rung: of_instrument(path.tables[rung], name) for rung in (MODEL, PRIOR)}
+        scoring = _scoring(tables, spec, effective, draws=spec.evaluation.bootstrap_draws)
+        found[name] = judge_heads(tables[MODEL], {}, scoring, between=lambda share: between(1.0))[0]
+    return found
+
+
+def _instrument_blocks(path: Path, of_each: Mapping[str, Any]) -> dict[str, BlockScore]:
+    """All test blocks of each of several instruments."""
+    return {
+        f"{name}, {path.title}": _block(score, path.effective_of[name])
+        for name, score in of_each.items()
+    }
 
 
 def _add_spreads(by_path: Sequence[dict[str, Any]]) -> None:

@@ -12,7 +12,7 @@ from django.db.models.functions import Coalesce
 from accounts.models import NAME_MAX, VisibleQuerySet, WorkspaceRow
 from artifacts.models import StoredFile
 from jobs.models import Job
-from markets.models import DatasetVersion, Instrument
+from markets.models import DatasetVersion, Instrument, Kind
 from modeling.specs import ModelSpec
 from modeling.windows.cpcv import NEWEST_SPLIT
 from specs.columns import SpecColumn
@@ -80,9 +80,36 @@ class Experiment(WorkspaceRow):
         return {**self.model_spec.to_json(), "backtest": self.backtest_spec}
 
     @property
+    def pool(self) -> list[DatasetVersion]:
+        """The dataset versions trained on, in order of their instruments."""
+        versions: list[DatasetVersion] = list(self.versions.all())
+        return versions if len(versions) == 1 else sorted(versions, key=instrument_name)
+
+    @property
     def version(self) -> DatasetVersion:
-        """The dataset version trained on."""
-        return self.versions.all()[0]
+        """The first of the dataset versions trained on: a run's own backtest is on it."""
+        return self.pool[0]
+
+    @property
+    def others(self) -> list[DatasetVersion]:
+        """The versions behind the first: none where there is one instrument."""
+        return self.pool[1:]
+
+    @property
+    def is_synthetic(self) -> bool:
+        """Whether any of the candles are made up."""
+        return any(version.is_synthetic for version in self.pool)
+
+    @property
+    def instruments(self) -> list[str]:
+        """What the instruments are called here, in their order."""
+        return [instrument_name(version) for version in self.pool]
+
+
+def instrument_name(version: DatasetVersion) -> str:
+    """What a pool calls its instrument: the same words mean the same instrument."""
+    instrument: Instrument = version.dataset.instrument
+    return f"{instrument} perpetual" if instrument.kind == Kind.PERPETUAL else str(instrument)
 
 
 class RunQuerySet(VisibleQuerySet):
@@ -256,6 +283,9 @@ class PredictionSet(WorkspaceRow):
     # Per fold: number and threshold on |action|.
     folds = models.JSONField(default=list)
 
+    # Which of the instruments of its file is looked at, counted from 1; 0 for all. Not stored.
+    place = 0
+
     objects = PredictionSetQuerySet.as_manager()  # type: ignore[misc]  # narrows the base's manager
 
     class Meta:
@@ -275,8 +305,10 @@ class PredictionSet(WorkspaceRow):
 
     @property
     def version(self) -> DatasetVersion:
-        """The candles that are predicted."""
-        return self.run.experiment.version if self.run else self.of_model.version  # type: ignore[no-any-return]  # a reverse relation
+        """The candles that are predicted; of several instruments those of the one that is looked at."""
+        if self.run is None:
+            return self.of_model.version  # type: ignore[no-any-return]  # a reverse relation
+        return self.run.experiment.pool[max(self.place, 1) - 1]
 
     @property
     def bar(self) -> timedelta:
@@ -351,15 +383,16 @@ class RegisteredModel(WorkspaceRow):
 
     def knows(self, version: DatasetVersion) -> bool:
         """Whether it was trained on candles of this instrument."""
-        trained: DatasetVersion = self.run.experiment.version
-        return trained.dataset.instrument_id == version.dataset.instrument_id
+        trained: list[DatasetVersion] = self.run.experiment.pool
+        return any(row.dataset.instrument_id == version.dataset.instrument_id for row in trained)
 
     def shares_market_of(self, version: DatasetVersion) -> bool:
-        """Whether the symbol is that of its training candles, on whatever venue: prices are the same
+        """Whether the symbol is that of any of its training candles, on whatever venue: prices are the same
         there, so that the bars it was trained on, and the sealed ones, are known there as well.
         """
-        trained: DatasetVersion = self.run.experiment.version
-        return bare_symbol(trained.dataset.instrument) == bare_symbol(version.dataset.instrument)
+        wanted = bare_symbol(version.dataset.instrument)
+        trained: list[DatasetVersion] = self.run.experiment.pool
+        return any(bare_symbol(row.dataset.instrument) == wanted for row in trained)
 
     def sealed_after(self, version: DatasetVersion) -> datetime | None:
         """The instant behind which this version stays closed; None where nothing is sealed.

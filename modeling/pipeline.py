@@ -5,7 +5,7 @@ Only the trainer process imports this module; it loads torch.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from django.conf import settings
@@ -20,7 +20,7 @@ from markets.reading import ns_of
 from modeling.baselines.ladder import Ladder
 from modeling.baselines.linear import fit_linear
 from modeling.baselines.rungs import RungFailed
-from modeling.certifying import certify_fold, certify_predicted, certify_table
+from modeling.certifying import certify_fold, certify_predicted, certify_tables
 from modeling.evaluation.paths import join_paths
 from modeling.evaluation.table import read_fold
 from modeling.failures import diverged, out_of_memory
@@ -28,9 +28,9 @@ from modeling.fold_task import fold_task
 from modeling.folds import finish_fold
 from modeling.judging import judge
 from modeling.measures import rung_label
-from modeling.models import TrainingRun
+from modeling.models import TrainingRun, instrument_name
 from modeling.observing import RunObserver, Stage, newest_checkpoint
-from modeling.provenance import note_machine, provenance_of
+from modeling.provenance import data_digest, note_machine, provenance_of
 from modeling.sealed import candles_of
 from modeling.storing import store_fold, store_result
 from modeling.training.assignment import Assignment
@@ -40,7 +40,7 @@ from modeling.training.fit import fit, steps_in_all
 from modeling.training.machine import set_threads
 from modeling.training.ranks import ALONE, Ranks
 from modeling.windows.errors import ContextTooShort, IntervalsMeet, NotEnoughHistory
-from modeling.windows.make import Windows, make_windows, prepare_fold
+from modeling.windows.make import PoolPart, Windows, pool_windows, prepare_fold
 from modeling.windows.selection import Selection
 from modeling.windows.splits import Fold as WindowFold
 
@@ -52,11 +52,13 @@ def train(run: TrainingRun, attempt: RunningAttempt, ranks: Ranks = ALONE) -> No
 
     Of several `ranks` this process is the leader: the others take part in the steps alone.
     """
-    spec, version = run.experiment.model_spec, run.experiment.version
+    spec = run.experiment.model_spec
     threads = set_threads(run.threads or spec.training.threads, processes=ranks.count)
     attempt.progress(0.0, "Reading the candles")
-    candles = candles_of(run, version)
-    note_machine(run, attempt, candles, ranks, threads)
+    candles = {
+        instrument_name(version): candles_of(run, version) for version in run.experiment.pool
+    }
+    note_machine(run, attempt, data_digest(list(candles.values())), ranks, threads)
     windows = _windows_of(run, attempt, candles)
     attempt.raise_if_stopping()
     fit_bars = [windows.bars(fold.fit)[:: spec.windows.stride] for fold in windows.folds]
@@ -77,22 +79,33 @@ def _is_finished(run: TrainingRun, attempt: RunningAttempt, number: int) -> bool
     return attempt.write(finished.exists)
 
 
-def _windows_of(run: TrainingRun, attempt: RunningAttempt, candles: Candles) -> Windows:
-    spec = run.experiment.model_spec
-    scales = spec.features.scales_for(candles.timeframe_minutes)
-    attempt.raise_if_stopping()
+def _windows_of(
+    run: TrainingRun, attempt: RunningAttempt, candles: Mapping[str, Candles]
+) -> Windows:
     attempt.progress(0.01, "Computing features")
-    table = compute_features(candles, spec.features.names(), scales, cache=settings.FEATURE_CACHE)
-    attempt.log(f"{len(table.names)} features on {len(scales)} timescales of {len(candles)} bars.")
-    certify_table(run, attempt, candles, table)
+    parts = [_part(run, attempt, name, own) for name, own in candles.items()]
+    certify_tables(run, attempt, parts)
+    holdout_at = ns_of(run.experiment.holdout_at)
     try:
-        return make_windows(candles, table, spec, holdout_at=ns_of(run.experiment.holdout_at))
+        return pool_windows(parts, run.experiment.model_spec, holdout_at=holdout_at)
     except NotEnoughHistory as error:
         raise JobFailed("not_enough_history", str(error)) from error
     except ContextTooShort as error:
         raise JobFailed("invalid_spec", str(error)) from error
     except IntervalsMeet as error:
         raise JobFailed("leak_intervals", str(error)) from error
+
+
+def _part(run: TrainingRun, attempt: RunningAttempt, name: str, candles: Candles) -> PoolPart:
+    """The candles of one instrument with their features."""
+    attempt.raise_if_stopping()
+    spec = run.experiment.model_spec
+    scales = spec.features.scales_for(candles.timeframe_minutes)
+    table = compute_features(candles, spec.features.names(), scales, cache=settings.FEATURE_CACHE)
+    attempt.log(
+        f"{name}: {len(table.names)} features on {len(scales)} timescales of {len(candles)} bars."
+    )
+    return PoolPart(name, candles, table)
 
 
 def _train_fold(
@@ -111,7 +124,7 @@ def _train_fold(
     certify_fold(run, attempt, windows, fold)
     attempt.raise_if_stopping()
     attempt.log(f"{stage.title}: {cut.fit.size} fit samples, {cut.test.size} test samples.")
-    kept, of = len(fold.learned.selection.names), len(windows.table.names)
+    kept, of = len(fold.learned.selection.names), len(windows.names)
     if kept < of:
         attempt.log(f"{stage.title}: {kept} of {of} features selected.")
     task = fold_task(spec, windows, fold, ranks.device)
@@ -123,7 +136,12 @@ def _train_fold(
     observer.last_saved = resume.step if resume is not None else None
     with _ends_told(stage, observer):
         if spec.network.is_linear:
-            fitted = fit_linear(task, windows.bars(cut.fit), cost_bps=spec.target.cost_bps)
+            fitted = fit_linear(
+                task,
+                windows.bars(cut.fit),
+                cost_bps=spec.target.cost_bps,
+                is_pooled=windows.is_pooled,
+            )
         else:
             if ranks.count > 1:
                 shared = Assignment(spec, task, provenance, resume, stage.steps_before)
@@ -179,10 +197,10 @@ def _selection_of(checkpoint: Checkpoint | None) -> Selection | None:
 def _finish(run: TrainingRun, attempt: RunningAttempt, windows: Windows) -> None:
     """Join the folds, score and judge them, store the prediction sets and end the job."""
     attempt.progress(SCORING_FROM, "Scoring the predictions")
-    spec, version = run.experiment.model_spec, run.experiment.version
+    spec, pool = run.experiment.model_spec, run.experiment.pool
     folds = attempt.write(lambda: list(run.folds.select_related("predictions").order_by("number")))
     parts = [read_fold(verified_path(fold.predictions)) for fold in folds if fold.predictions]
-    paths = join_paths(parts, windows.folds, windows.samples)
+    paths = join_paths(parts, windows.folds, windows.samples, windows.pooled_names)
 
     def between(share: float) -> None:
         attempt.raise_if_stopping()
@@ -194,8 +212,8 @@ def _finish(run: TrainingRun, attempt: RunningAttempt, windows: Windows) -> None
         paths,
         folds,
         spec=spec,
-        timeframe_minutes=windows.candles.timeframe_minutes,
-        is_synthetic=version.is_synthetic,
+        timeframe_minutes=windows.timeframe_minutes,
+        is_synthetic=all(version.is_synthetic for version in pool),
         between=between,
     )
     attempt.raise_if_stopping()

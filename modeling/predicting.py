@@ -23,7 +23,7 @@ from modeling.evaluation.alarm import leak_alarm
 from modeling.evaluation.heads import MIN_SAMPLES, score_heads
 from modeling.evaluation.table import Table, write_predictions
 from modeling.judging import add_certainty
-from modeling.models import ModelPrediction
+from modeling.models import ModelPrediction, instrument_name
 from modeling.sealed import closed_within, instant, sealed_candles
 from modeling.storing import write_end
 from modeling.trained import (
@@ -158,7 +158,7 @@ def _windows(row: ModelPrediction, candles: Candles) -> Windows:
     scales = spec.features.scales_for(candles.timeframe_minutes)
     table = compute_features(candles, spec.features.names(), scales, cache=settings.FEATURE_CACHE)
     try:
-        return cut_windows(candles, table, spec)
+        return cut_windows(candles, table, spec, instrument_name(row.version))
     except NotEnoughHistory as error:
         raise JobFailed("not_enough_history", str(error)) from error
 
@@ -201,7 +201,7 @@ def _scored(
         return {}, ()
     spec = row.model.run.experiment.model_spec
     opens = np.asarray(table["open_at"], dtype=np.int64)[is_labelled]
-    bars = np.searchsorted(fold.windows.candles.time, opens).astype(np.int64)
+    bars = np.searchsorted(fold.windows.open_time, opens).astype(np.int64)
     effective = effective_of(bars, spec.windows.horizon_bars)
     scoring = fold.scoring(effective)
     metrics: dict[str, Any] = {**score_heads(table, scoring)}
@@ -209,7 +209,7 @@ def _scored(
     alarm = leak_alarm(
         {f"predictions on {row.version}": block_of(metrics, effective)},
         market="noise" if row.version.is_synthetic else "real",
-        timeframe_minutes=fold.windows.candles.timeframe_minutes,
+        timeframe_minutes=fold.windows.timeframe_minutes,
         horizon_bars=spec.windows.horizon_bars,
     )
     return metrics, alarm.reasons

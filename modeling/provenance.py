@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
 import subprocess
+from collections.abc import Sequence
 
 import torch
 from django.conf import settings
@@ -20,7 +22,7 @@ LIBRARIES = ("torch", "numpy", "pandas", "scikit-learn", "lightgbm", "TA-Lib", "
 def note_machine(
     run: TrainingRun,
     attempt: RunningAttempt,
-    candles: Candles,
+    data_sha256: str,
     ranks: Ranks,
     threads: int,
 ) -> None:
@@ -32,11 +34,17 @@ def note_machine(
         run.device, run.threads = name[:40], threads
         run.code_version = code_version()
         run.libraries = {library: importlib.metadata.version(library) for library in LIBRARIES}
-        run.data_sha256 = candles_sha256(candles)
+        run.data_sha256 = data_sha256
         run.save(update_fields=["device", "threads", "code_version", "libraries", "data_sha256"])
         attempt.record_device(name)
 
     attempt.write(store)
+
+
+def data_digest(candles: Sequence[Candles]) -> str:
+    """The checksum of the candles; of several instruments that of their checksums in order."""
+    each = [candles_sha256(own) for own in candles]
+    return each[0] if len(each) == 1 else hashlib.sha256("".join(each).encode()).hexdigest()
 
 
 def code_version() -> str:

@@ -142,8 +142,8 @@ def _store_predictions(
             "file": store_in_run(run, file),
             "sha256": predictions_sha256(table),
             "rows": len(table["open_at"]),
-            "first_at": instant(int(table["open_at"][0])),
-            "last_at": instant(int(table["open_at"][-1])),
+            "first_at": instant(int(table["open_at"].min())),
+            "last_at": instant(int(table["open_at"].max())),
             "folds": [
                 {"fold": fold.number, "threshold": fold.state["thresholds"].get(rung)}
                 for fold in folds

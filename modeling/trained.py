@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from safetensors.torch import load_file
 
 from artifacts.models import StoredFile
@@ -32,12 +31,9 @@ from modeling.network.heads import FiveHeads
 from modeling.sealed import instant
 from modeling.storing import store_in_run
 from modeling.training.machine import chosen_precision
-from modeling.training.resident import Standard
-from modeling.windows.make import FoldFit, Windows
-from modeling.windows.targets import Labels, TargetScale, label
+from modeling.training.resident import Standards
+from modeling.windows.make import AppliedFit, Bars, FoldFit, Windows, apply_fit
 from modeling.working import WorkingFold
-
-Bars = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -47,10 +43,8 @@ class TrainedFold:
     run: TrainingRun
     stored: Fold
     windows: Windows
-    labels: Labels
-    scale: TargetScale
-    scaled: dict[int, NDArray[np.float32]]
-    volatility: Standard
+    applied: AppliedFit
+    standards: Standards
 
     def predict(self, bars: Bars, attempt: RunningAttempt) -> Table:
         """One row of the prediction table for each window that ends at the bars."""
@@ -61,22 +55,21 @@ class TrainedFold:
             network=self._network().to(device),
             precision=chosen_precision(spec.training.precision, device, width=spec.network.d_model),
             device=device,
-            scale=self.scale,
-            volatility=self.volatility,
+            standards=self.standards,
             calibrator=Calibrator.from_json(self.stored.state["calibrator"]),
         )
         known = known_columns(
-            self.windows, self.labels, bars, fold=self.stored.number, seed=self.run.seed
+            self.windows, self.applied.labels, bars, fold=self.stored.number, seed=self.run.seed
         )
-        return known | working.predict(self.windows, self.scaled, bars, attempt.raise_if_stopping)
+        return known | working.predict(self.windows, self.applied, bars, attempt.raise_if_stopping)
 
     def _network(self) -> FiveHeads:
         spec = self.run.experiment.model_spec
         network = network_of(
             spec.network,
-            features=self.scaled[1].shape[1],
+            features=self.applied.scaled[1].shape[1],
             context_bars=spec.windows.context_bars,
-            scales=tuple(sorted(self.scaled)),
+            scales=tuple(sorted(self.applied.scaled)),
             seed=self.run.seed,
         )
         network.load_state_dict(load_file(_kept(self.stored.weights)))
@@ -102,15 +95,12 @@ class TrainedFold:
 
 def as_stored(run: TrainingRun, stored: Fold, windows: Windows) -> TrainedFold:
     """The fold with what it kept, applied to other candles than it was trained on."""
-    learned = FoldFit.from_json(stored.state)
     return TrainedFold(
         run=run,
         stored=stored,
         windows=windows,
-        labels=label(windows.raw, learned.scale),
-        scale=learned.scale,
-        scaled=learned.scalers.apply(windows.table.only(learned.selection.names)),
-        volatility=Standard(**stored.state["window_volatility"]),
+        applied=apply_fit(windows, FoldFit.from_json(stored.state)),
+        standards=Standards.from_json(stored.state),
     )
 
 
@@ -162,8 +152,8 @@ def store_set(fold: TrainedFold, table: Table, path: Path, **of: Any) -> Predict
         file=store_in_run(fold.run, path),
         sha256=predictions_sha256(table),
         rows=len(table["open_at"]),
-        first_at=instant(int(table["open_at"][0])),
-        last_at=instant(int(table["open_at"][-1])),
+        first_at=instant(int(table["open_at"].min())),
+        last_at=instant(int(table["open_at"].max())),
         folds=[{"fold": fold.stored.number, "threshold": threshold}],
         **of,
     )

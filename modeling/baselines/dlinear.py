@@ -6,9 +6,11 @@ import dataclasses
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+import numpy as np
 import torch
 
 from modeling.baselines.rungs import (
+    Floats,
     Ints,
     RungFailed,
     RungFold,
@@ -97,30 +99,46 @@ def run_dlinear(
     test_bars: Ints,
     *,
     seed: int,
+    volatility: tuple[Floats, Floats] | None = None,
     between: Callable[[], None] = lambda: None,
 ) -> RungFold:
     """Fit, calibrate and set the threshold on the calibration slice, predict the test block.
 
-    `calibration` and `test_bars` are base bars, as in the task. Raises RungFailed with the reason,
-    and whatever `between` raises.
+    `calibration` and `test_bars` are base bars, as in the task. `volatility` are mean and spread of
+    log volatility by base bar [N], where they are not the task's for all. Raises RungFailed with the
+    reason, and whatever `between` raises.
     """
     fitted, notes = fit_dlinear(spec, task, seed=seed, between=between)
     bars, labels = calibration
     if len(labels) == 0:
         raise RungFailed("found no calibration samples; expected at least one")
-    seen, ahead = (_predictions(fitted, task, wanted, between) for wanted in (bars, test_bars))
+    mean, std = volatility or _everywhere(task)
+    seen, ahead = (
+        _predictions(fitted, task, wanted, mean[wanted], std[wanted], between)
+        for wanted in (bars, test_bars)
+    )
     return calibrated_fold(seen, labels, ahead, cost_bps=spec.target.cost_bps, notes=notes)
 
 
+def _everywhere(task: FoldTask) -> tuple[Floats, Floats]:
+    bars, scale = task.resident.bars, task.scale
+    return np.full(bars, scale.volatility_mean), np.full(bars, scale.volatility_std)
+
+
 def _predictions(
-    fitted: FittedFold, task: FoldTask, bars: Ints, between: Callable[[], None]
+    fitted: FittedFold,
+    task: FoldTask,
+    bars: Ints,
+    volatility_mean: Floats,
+    volatility_std: Floats,
+    between: Callable[[], None],
 ) -> RungPredictions:
     found = predict(
         fitted.network,
         task.resident,
         bars,
-        volatility_mean=task.scale.volatility_mean,
-        volatility_std=task.scale.volatility_std,
+        volatility_mean=volatility_mean,
+        volatility_std=volatility_std,
         precision=fitted.precision,
         between=between,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -78,9 +79,24 @@ class LadderCase:
         )
 
     def slice_of(self, samples: NDArray[np.int64]) -> Slice:
-        """Features and labels of samples of a slice."""
+        """Features and labels of samples of a slice. Of several instruments log volatility is
+        standardised by each one's fit slice, as for the network: scaled features do not tell its level.
+        """
         bars = self.windows.bars(samples)
-        return self.features(bars), self.labels(bars)
+        labels = self.labels(bars)
+        if self.windows.is_pooled:
+            mean, std = self.fold.volatility_mean[bars], self.fold.volatility_std[bars]
+            z_score = (labels.log_volatility - mean) / std
+            labels = dataclasses.replace(labels, log_volatility=z_score)
+        return self.features(bars), labels
+
+    def levelled(self, found: RungFold) -> RungFold:
+        """Predictions of what was fitted on `slice_of`, each instrument's volatility at its own level."""
+        if not self.windows.is_pooled:
+            return found
+        mean, std = self.fold.volatility_mean[self.tested], self.fold.volatility_std[self.tested]
+        volatility = np.exp(mean + std * np.log(found.columns["volatility"]))
+        return dataclasses.replace(found, columns=found.columns | {"volatility": volatility})
 
 
 @dataclass(frozen=True)
@@ -165,29 +181,34 @@ def _last_sign(case: LadderCase, between: Between) -> RungFold:
 
 
 def _har(case: LadderCase, between: Between) -> RungFold:
+    """One regression for each instrument: it is fitted on levels."""
     bars = case.windows.bars(case.fold.fold.fit)
     step = every(len(bars))
     notes = (thinning_note(step, len(bars)),) if step > 1 else ()
-    bars = bars[::step]
     returns = case.windows.returns
-    fitted = fit_har(realised_logs(returns, bars), case.labels(bars).log_volatility)
-    ahead = har_volatility(fitted, realised_logs(returns, case.tested))
-    return RungFold({"volatility": ahead}, notes=notes)
+    ahead = []
+    for own, tested in zip(
+        case.windows.each(bars[::step]), case.windows.each(case.tested), strict=True
+    ):
+        fitted = fit_har(realised_logs(returns, own), case.labels(own).log_volatility)
+        ahead.append(har_volatility(fitted, realised_logs(returns, tested)))
+    return RungFold({"volatility": np.concatenate(ahead)}, notes=notes)
 
 
 def _logistic(case: LadderCase, between: Between) -> RungFold:
     cut = case.fold.fold
-    return run_logistic(
+    found = run_logistic(
         case.slice_of(cut.fit),
         case.slice_of(cut.calibration),
         case.features(case.tested),
         cost_bps=case.spec.target.cost_bps,
     )
+    return case.levelled(found)
 
 
 def _gradient_boosting(case: LadderCase, between: Between) -> RungFold:
     cut = case.fold.fold
-    return run_gradient_boosting(
+    found = run_gradient_boosting(
         case.slice_of(cut.fit),
         case.slice_of(cut.validation),
         case.slice_of(cut.calibration),
@@ -196,6 +217,7 @@ def _gradient_boosting(case: LadderCase, between: Between) -> RungFold:
         seed=derived_seed(GRADIENT_BOOSTING, case.seed, cut.number),
         between=between,
     )
+    return case.levelled(found)
 
 
 def _dlinear(case: LadderCase, between: Between) -> RungFold:
@@ -206,6 +228,7 @@ def _dlinear(case: LadderCase, between: Between) -> RungFold:
         (calibration, case.labels(calibration)),
         case.tested,
         seed=case.seed,
+        volatility=(case.fold.volatility_mean, case.fold.volatility_std),
         between=between,
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 
 import numpy as np
@@ -15,25 +16,32 @@ from modeling.training.fit import FittedFold, FoldTask
 from modeling.windows.targets import TargetScale
 
 
-def fit_linear(task: FoldTask, bars: Ints, *, cost_bps: float) -> FittedFold:
+def fit_linear(
+    task: FoldTask, bars: Ints, *, cost_bps: float, is_pooled: bool = False
+) -> FittedFold:
     """Linear heads with the weights of the logistic rung, fitted on base bars, not thinned by a stride.
 
     Direction, regime, risk and confidence by logistic regression, log volatility by ridge, on the
-    scaled features of the last bar. There are no epochs. At most 200 000 rows, every k-th, said in
+    scaled features of the last bar; of several instruments log volatility is fitted standardised, since
+    scaled features do not tell its level. There are no epochs. At most 200 000 rows, every k-th, said in
     `notes`. Raises RungFailed with the reason.
     """
-    began, labels = time.monotonic(), task.labels
+    began, labels, scale = time.monotonic(), task.labels, task.scale
+    log_volatility = labels.log_volatility[bars]
+    if is_pooled:
+        log_volatility = labels.log_volatility_z[bars].astype(np.float64)
+        scale = dataclasses.replace(scale, volatility_mean=0.0, volatility_std=1.0)
     model = fit_logistic(
         task.resident.last_rows(bars).astype(np.float64),
         RungLabels(
             realised_return=labels.realised_return[bars],
             regime=labels.regime[bars].astype(np.int64),
             risk=labels.risk[bars].astype(np.int64),
-            log_volatility=labels.log_volatility[bars],
+            log_volatility=log_volatility,
         ),
         cost_bps=cost_bps,
     )
-    network = linear_heads(model, task.scale).to(task.resident.device)
+    network = linear_heads(model, scale).to(task.resident.device)
     return FittedFold(
         network=network.eval(),
         precision="fp32",

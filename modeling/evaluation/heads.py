@@ -467,12 +467,20 @@ def resampling(table: Columns, rows: Ints, loss: Floats, scoring: Scoring) -> Re
     """
     steps, positions = len(rows), None
     if "open_at" in table:
-        times, places = np.unique(np.asarray(table["open_at"])[rows], return_inverse=True)
-        if len(times) < steps or np.any(np.diff(places) < 0):
-            loss = np.bincount(places, weights=loss) / np.bincount(places)
-            steps, positions = len(times), places.astype(np.int64)
+        loss, steps, positions = by_time(np.asarray(table["open_at"])[rows], loss)
     block = mean_block_length(loss, scoring.horizon_bars) if scoring.draws else 1
     return Resampling(steps, block, scoring.draws, scoring.seed, positions)
+
+
+def by_time(times: NDArray[np.generic], loss: Floats) -> tuple[Floats, int, Ints | None]:
+    """The mean loss of each distinct time in order, how many there are, and the place of each row [n]
+    among them; no places where the rows are distinct times in order already.
+    """
+    distinct, places = np.unique(times, return_inverse=True)
+    if len(distinct) == len(loss) and not np.any(np.diff(places) < 0):
+        return loss, len(loss), None
+    mean = np.bincount(places, weights=loss) / np.bincount(places)
+    return mean, len(distinct), places.astype(np.int64)
 
 
 def _one_blas_thread() -> AbstractContextManager[object]:

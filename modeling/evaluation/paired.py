@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modeling.evaluation import prepared
-from modeling.evaluation.heads import MIN_SAMPLES, REGIMES, RISKS, scorable_rows
+from modeling.evaluation.heads import MIN_SAMPLES, REGIMES, RISKS, by_time, scorable_rows
 from modeling.evaluation.intervals import (
     Between,
     Interval,
@@ -20,7 +20,15 @@ from modeling.evaluation.intervals import (
     no_pause,
 )
 from modeling.evaluation.prepared import Floats, Ints, Metric
-from modeling.evaluation.table import PREDICTED, Column, Table
+from modeling.evaluation.table import (
+    INSTRUMENT,
+    PREDICTED,
+    Column,
+    Table,
+    instruments_in,
+    joined,
+    of_instrument,
+)
 
 # (head, metric): larger is better in the difference, whatever the metric itself says.
 COMPARED: tuple[tuple[str, str], ...] = (
@@ -47,7 +55,8 @@ class Paired:
 
 
 def mean_prediction(tables: Sequence[Mapping[str, Column]]) -> Table:
-    """The mean prediction over seeds on the bars that all tables have, in time order.
+    """The mean prediction over seeds on the bars that all tables have, in time order; of several
+    instruments one after the other.
 
     Tables are prediction tables (`open_at` in ns UTC, rising). Volatility is averaged on its
     logarithm, on which its head is judged; everything else as it is. A prediction that one seed
@@ -55,6 +64,8 @@ def mean_prediction(tables: Sequence[Mapping[str, Column]]) -> Table:
     """
     if not tables:
         raise ValueError("expected at least one table of predictions")
+    if names := instruments_in(tables[0]):
+        return joined([_named(name, mean_prediction(_of(tables, name))) for name in names])
     shared = shared_bars([table["open_at"] for table in tables])
     rows = [np.searchsorted(table["open_at"], shared) for table in tables]
     mean: Table = {name: values[rows[0]] for name, values in tables[0].items()}
@@ -92,8 +103,9 @@ def paired_differences(
     Bars whose label is unknown or whose prediction is NaN in either table are left out; below 200 a
     difference is None with its reason. `between` is called every few draws and may raise.
     """
-    shared = shared_bars([ours["open_at"], theirs["open_at"]])
-    pair = [_at(table, shared) for table in (ours, theirs)]
+    names = instruments_in(ours) or ("",)
+    each = [_on_shared_bars(_of((ours, theirs), name)) for name in names]
+    pair = [joined(tables) for tables in zip(*each, strict=True)]
     found: dict[tuple[str, str], Paired] = {}
     heads = list(dict.fromkeys(head for head, _ in COMPARED))
     for place, head in enumerate(heads):
@@ -121,7 +133,8 @@ def _of_head(
     (metrics, loss), (others, _) = (_CASES[head](table, rows) for table in pair)
     both = {("ours", name): metrics[name] for name in names}
     both |= {("theirs", name): others[name] for name in names}
-    plan = Resampling(len(rows), mean_block_length(loss, horizon_bars), draws, seed)
+    loss, steps, positions = by_time(pair[0]["open_at"][rows], loss)
+    plan = Resampling(steps, mean_block_length(loss, horizon_bars), draws, seed, positions)
     drawn = draw_values(both, plan, between=between)
     found = {}
     for name in names:
@@ -134,6 +147,19 @@ def _of_head(
         values = sign * (drawn["ours", name] - drawn["theirs", name])
         found[head, name] = Paired(difference, interval_of(values), len(rows))
     return found
+
+
+def _of(tables: Sequence[Mapping[str, Column]], name: str) -> list[Table]:
+    return [of_instrument(table, name) for table in tables]
+
+
+def _named(name: str, table: Table) -> Table:
+    return {INSTRUMENT: np.full(len(table["open_at"]), name, dtype=object), **table}
+
+
+def _on_shared_bars(tables: Sequence[Table]) -> list[Table]:
+    shared = shared_bars([table["open_at"] for table in tables])
+    return [_at(table, shared) for table in tables]
 
 
 def _at(table: Table, bars: NDArray[np.int64]) -> Table:

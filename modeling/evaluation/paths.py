@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from modeling.evaluation.effective import effective_samples
 from modeling.evaluation.table import Table, joined
 from modeling.windows.cpcv import PATHS, path_splits
 from modeling.windows.samples import Samples
@@ -23,13 +23,15 @@ class Path:
 
     `number` counts from 1 under combinatorial cross-validation, and is 0 for the only path of any
     other scheme. `tables` are by rung, `splits` the folds that made them; `effective` is how many
-    independent observations the labelled bars are worth.
+    independent observations the labelled bars are worth, and of several instruments `effective_of`
+    those of each.
     """
 
     number: int
     tables: dict[str, Table]
     splits: tuple[int, ...]
     effective: float
+    effective_of: dict[str, float] = field(default_factory=dict)
 
     @property
     def title(self) -> str:
@@ -38,21 +40,42 @@ class Path:
 
 
 def join_paths(
-    parts: Sequence[Mapping[str, Table]], folds: Sequence[Fold], samples: Samples
+    parts: Sequence[Mapping[str, Table]],
+    folds: Sequence[Fold],
+    samples: Samples,
+    instruments: Sequence[str] = (),
 ) -> list[Path]:
     """The paths that finished folds make. `parts` are the tables of each fold by rung, with a row for
-    each of its predicted samples in their order.
+    each of its predicted samples in order of their bars; `instruments` are the names of several.
     """
     if folds[0].blocks:
-        return [_combinatorial(number, parts, folds, samples) for number in range(1, PATHS + 1)]
+        return [
+            _combinatorial(number, parts, folds, samples, instruments)
+            for number in range(1, PATHS + 1)
+        ]
     effective = sum(fold.effective["test"] for fold in folds)
     numbers = tuple(fold.number for fold in folds)
     tables = {rung: joined([part[rung] for part in parts]) for rung in parts[0]}
-    return [Path(0, tables, numbers, effective)]
+    tested = [fold.test for fold in folds]
+    return [Path(0, tables, numbers, effective, _of_each(samples, tested, instruments))]
+
+
+def _of_each(
+    samples: Samples, tested: Sequence[NDArray[np.int64]], instruments: Sequence[str]
+) -> dict[str, float]:
+    """Effective samples of each of several instruments, added up over blocks."""
+    return {
+        name: sum(samples.effective(samples.by_instrument(block)[place]) for block in tested)
+        for place, name in enumerate(instruments)
+    }
 
 
 def _combinatorial(
-    number: int, parts: Sequence[Mapping[str, Table]], folds: Sequence[Fold], samples: Samples
+    number: int,
+    parts: Sequence[Mapping[str, Table]],
+    folds: Sequence[Fold],
+    samples: Samples,
+    instruments: Sequence[str],
 ) -> Path:
     pieces: dict[str, list[Table]] = {rung: [] for rung in parts[0]}
     tested = []
@@ -60,14 +83,19 @@ def _combinatorial(
     for group, split in enumerate(splits, start=1):
         fold, part = folds[split - 1], parts[split - 1]
         block = fold.blocks[group]
-        rows = np.searchsorted(fold.predicted, block)
+        rows = np.searchsorted(np.sort(samples.bar[fold.predicted]), np.sort(samples.bar[block]))
         for rung, table in part.items():
             pieces[rung].append({name: values[rows] for name, values in table.items()})
         tested.append(np.intersect1d(fold.test, block))
-    bars = samples.bar[np.concatenate(tested)]
-    effective = effective_samples(bars + 1, bars + samples.horizon_bars)
+    whole = np.concatenate(tested)
     tables = {rung: joined(found) for rung, found in pieces.items()}
-    return Path(number, tables, tuple(sorted(set(splits))), effective)
+    return Path(
+        number,
+        tables,
+        tuple(sorted(set(splits))),
+        samples.effective(whole),
+        _of_each(samples, [whole], instruments),
+    )
 
 
 def spread_of(values: Sequence[float | None]) -> dict[str, Any]:  # Any: JSON of a spread

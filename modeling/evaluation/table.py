@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -27,16 +27,18 @@ PREDICTED = (
 REALISED = ("realised_return", "realised_regime", "realised_volatility", "realised_risk")
 COLUMNS = (*TIMES, "fold", "seed", *PREDICTED, *REALISED)
 NO_CLASS = -1
+INSTRUMENT = "instrument"
+"""The column [n] of names in a table of several instruments; that of one instrument has none."""
 
 
 def write_predictions(path: Path, table: Mapping[str, Column], instrument: str) -> None:
     """Write a table (times int64 ns UTC, NaN or −1 where unknown) as zstd Parquet.
 
-    In the file times are timestamp[us, UTC], and what is not known is null.
+    In the file times are timestamp[us, UTC], and what is not known is null. `instrument` is the name
+    for a table that does not hold any.
     """
-    arrays: dict[str, pa.Array] = {
-        "instrument": pa.array([instrument] * len(table["open_at"])).dictionary_encode()
-    }
+    names = table.get(INSTRUMENT, np.full(len(table["open_at"]), instrument, dtype=object))
+    arrays: dict[str, pa.Array] = {INSTRUMENT: pa.array(names, pa.string()).dictionary_encode()}
     for name in COLUMNS:
         values = table[name]
         if name in TIMES:
@@ -56,6 +58,9 @@ def read_predictions(path: Path) -> Table:
     """Read what `write_predictions` wrote: times in ns, NaN or −1 where unknown."""
     stored = pq.read_table(path)
     table: Table = {}
+    names = stored[INSTRUMENT].combine_chunks()
+    if len(names.dictionary) > 1:
+        table[INSTRUMENT] = names.cast(pa.string()).to_numpy(zero_copy_only=False)
     for name in COLUMNS:
         column = stored[name].combine_chunks()
         if name in TIMES:
@@ -72,8 +77,15 @@ def predictions_sha256(table: Mapping[str, Column]) -> str:
 
     Hashed are the bytes `outsample-predictions-1` and a newline, then column after column in the
     order of COLUMNS: times as little-endian int64 µs, all others as little-endian float64 with −0.0
-    as 0.0.
+    as 0.0. Of several instruments `outsample-predictions-2` and a newline are hashed, then for each
+    of them in the order of rows its name, a newline and that digest in hex with another newline.
     """
+    if INSTRUMENT in table:
+        pooled = hashlib.sha256(b"outsample-predictions-2\n")
+        for name in instruments_in(table):
+            own = predictions_sha256(of_instrument(table, name))
+            pooled.update(f"{name}\n{own}\n".encode())
+        return pooled.hexdigest()
     digest = hashlib.sha256(b"outsample-predictions-1\n")
     for name in COLUMNS:
         if name in TIMES:
@@ -83,9 +95,15 @@ def predictions_sha256(table: Mapping[str, Column]) -> str:
     return digest.hexdigest()
 
 
-def joined(tables: list[Table]) -> Table:
-    """Tables of test blocks in time order, one after the other."""
-    return {name: np.concatenate([table[name] for table in tables]) for name in tables[0]}
+def joined(tables: Sequence[Table]) -> Table:
+    """Tables of test blocks in time order, one after the other; of several instruments, all rows of one
+    after those of the other.
+    """
+    table = {name: np.concatenate([table[name] for table in tables]) for name in tables[0]}
+    if INSTRUMENT not in table:
+        return table
+    order = np.argsort(table[INSTRUMENT].astype(str), kind="stable")
+    return {name: values[order] for name, values in table.items()}
 
 
 def write_fold(path: Path, tables: dict[str, Table]) -> None:
@@ -104,3 +122,16 @@ def read_fold(path: Path) -> dict[str, Table]:
         rung, name = column.split(".", 1)
         tables.setdefault(rung, {})[name] = stored[column].to_numpy()
     return tables
+
+
+def instruments_in(table: Mapping[str, Column]) -> tuple[str, ...]:
+    """Names of the instruments in the order of their rows; none in a table of one."""
+    return tuple(dict.fromkeys(table[INSTRUMENT].tolist())) if INSTRUMENT in table else ()
+
+
+def of_instrument(table: Mapping[str, Column], name: str) -> Table:
+    """The rows of one instrument, without its name; a table of one instrument is taken as it is."""
+    if INSTRUMENT not in table:
+        return dict(table)
+    own = table[INSTRUMENT] == name
+    return {column: values[own] for column, values in table.items() if column != INSTRUMENT}

@@ -54,6 +54,7 @@ class Assignment:
             **{name: getattr(bars, name) for name in WHOLE_ARRAYS},
             **{f"scaled/{k}": rows for k, rows in bars.scaled.items()},
             **{f"last_closed/{k}": rows for k, rows in bars.last_closed.items()},
+            **{f"starts/{k}": rows for k, rows in bars.starts.items()},
             **{f"labels/{name}": getattr(task.labels, name) for name in _names(Labels)},
         }
         if self.resume is not None:
@@ -93,7 +94,9 @@ def _scaled_bars(state: Json, arrays: Mapping[str, Array]) -> ScaledBars:
         scaled={int(k): rows for k, rows in _under("scaled", arrays).items()},
         last_closed={int(k): rows for k, rows in _under("last_closed", arrays).items()},
         bar_ns=state["bar_ns"],
-        **{name: arrays[name] for name in WHOLE_ARRAYS},
+        close_time_ns=arrays["close_time_ns"],
+        log_volatility_z=arrays["log_volatility_z"],
+        starts={int(k): rows for k, rows in _under("starts", arrays).items()},
     )
 
 

@@ -23,7 +23,7 @@ Again = Callable[[Windows, Bars], Columns]
 
 @dataclass(frozen=True)
 class PredictedBlock:
-    """What a fold said at its rising `bars` [n], and how it says it anew.
+    """What a fold said at its rising `bars` [n] of one instrument, and how it says it anew.
 
     `columns` hold n values each; `again` gives the same columns for bars of windows of other candles,
     by the selection, scalers, network and calibrator that the fold keeps.
@@ -69,7 +69,7 @@ def _chosen(block: PredictedBlock, seed: int) -> tuple[int, int]:
     size = min(BATCH, len(block.bars) - start)
     rows = np.arange((size - 1) // 2, min(size, last - start))
     bars = block.bars[start + rows]
-    coarse = [scale for k, scale in block.windows.table.scales.items() if k > 1]
+    coarse = [scale for k, scale in block.windows.only.table.scales.items() if k > 1]
     closing = [scale.last_closed[bars + 1] > scale.last_closed[bars] for scale in coarse]
     best = rows[np.logical_and.reduce(closing)] if closing else rows
     return start, int(generator.choice(best if best.size else rows))
@@ -79,7 +79,7 @@ def _first_change(
     block: PredictedBlock, spec: ModelSpec, start: int, row: int, seed: int
 ) -> tuple[str, list[str]]:
     """Which future changed what; altered first, since a window that reads on would end with the candles."""
-    candles, t = block.windows.candles, int(block.bars[start + row])
+    candles, t = block.windows.only.candles, int(block.bars[start + row])
     futures = {"altered": altered_after(candles, t, seed), "removed": candles.slice(0, t + 1)}
     for future, other in futures.items():
         if changed := _changed(block, spec, other, start, row):
@@ -91,9 +91,9 @@ def _changed(
     block: PredictedBlock, spec: ModelSpec, candles: Candles, start: int, row: int
 ) -> list[str]:
     """Names of the columns whose values up to the row differ on other candles; `bars` when windows do."""
-    table = block.windows.table
-    features = compute_features(candles, table.names, tuple(table.scales))
-    windows = cut_windows(candles, features, spec)
+    names, scales = block.windows.names, block.windows.scales
+    features = compute_features(candles, names, scales)
+    windows = cut_windows(candles, features, spec, block.windows.only.instrument)
     batch = block.bars[start : start + BATCH]
     t = int(batch[row])
     before, after = block.windows.samples.bar, windows.samples.bar

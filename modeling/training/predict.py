@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from typing import Self
 
 import numpy as np
 import torch
@@ -34,6 +35,14 @@ class HeadOutputs:
     confidence_raw: Series
     volatility: Series
     risk: Series
+
+    @classmethod
+    def joined(cls, each: Sequence[Self]) -> Self:
+        """Read-outs of several runs of bars, one after the other."""
+        if len(each) == 1:
+            return each[0]
+        names = [field.name for field in fields(cls)]
+        return cls(**{name: np.concatenate([getattr(of, name) for of in each]) for name in names})
 
 
 @torch.no_grad()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
 import numpy as np
@@ -30,7 +30,8 @@ class ScaledBars:
     `scaled` {k: float32 [N_k,F]} row-major, 1 among the k; `last_closed` {k: int32 [N]} for k > 1,
     the row of the latest coarse bar closed by the close of a base bar (−1: none);
     `close_time_ns` int64 [N] UTC; `bar_ns` the length of a base bar; `log_volatility_z`
-    float32 [N] of `window_log_volatility`, standardised.
+    float32 [N] of `window_log_volatility`, standardised. `starts` {k: int64 [I]} are the rows of each
+    scale at which an instrument begins; without it there is one instrument.
     """
 
     scaled: Mapping[int, NDArray[np.float32]]
@@ -38,6 +39,7 @@ class ScaledBars:
     close_time_ns: NDArray[np.int64]
     bar_ns: int
     log_volatility_z: NDArray[np.float32]
+    starts: Mapping[int, NDArray[np.int64]] = field(default_factory=dict)
 
 
 class ResidentWindows:
@@ -65,6 +67,7 @@ class ResidentWindows:
         self._last_closed = {
             k: torch.from_numpy(bars.last_closed[k]).to(self.device) for k in self.scales if k > 1
         }
+        self._starts = {k: bars.starts.get(k, np.zeros(1, np.int64)) for k in self.scales}
         self._minutes_per_bar = bars.bar_ns // NS_PER_MINUTE
         # everything a close says, in one small number: the bar of the week, Monday's first being 0
         into_week = (bars.close_time_ns - FIRST_MONDAY_NS) % NS_PER_WEEK
@@ -82,16 +85,20 @@ class ResidentWindows:
         return sum(tensor.nbytes for tensor in tensors)
 
     def require(self, bars: NDArray[np.int64]) -> None:
-        """Raise ValueError unless every bar ends a window that lies within the arrays."""
+        """Raise ValueError unless every bar ends a window that lies within the arrays of one instrument."""
         if not len(bars):
             raise ValueError("found no samples; expected at least one")
-        if bars.min() < self.context_bars - 1 or bars.max() >= self.bars:
+        instrument = np.searchsorted(self._starts[1], bars, side="right") - 1
+        behind = bars - self._starts[1][instrument]
+        if behind.min() < self.context_bars - 1 or bars.max() >= self.bars:
             raise ValueError(
-                f"a window of {self.context_bars} bars leaves the {self.bars} bars held"
+                f"a window of {self.context_bars} bars leaves the {self.bars} bars held, or those of "
+                "its instrument"
             )
         at = torch.from_numpy(bars).to(self.device)
         for k, last in self._last_closed.items():
-            if int(last[at].min()) < coarse_bars(self.context_bars, k) - 1:
+            first = last[at].cpu().numpy() - (coarse_bars(self.context_bars, k) - 1)
+            if (first < self._starts[k][instrument]).any():
                 raise ValueError(f"a window begins before the first bar of scale {k}")
 
     def last_rows(self, bars: NDArray[np.int64]) -> NDArray[np.float32]:
@@ -159,6 +166,34 @@ class Standard:
     def to_json(self) -> dict[str, Any]:  # Any: JSON has no narrower type
         """Plain JSON data; `Standard(**data)` is equal, bit for bit."""
         return asdict(self)
+
+
+@dataclass(frozen=True)
+class Standards:
+    """The standard of all instruments together and, of several, that of each."""
+
+    pooled: Standard
+    own: Mapping[str, Standard] = field(default_factory=dict)
+
+    def of(self, instrument: str) -> Standard:
+        """Its own; the pooled one for an instrument that was not in training."""
+        return self.own.get(instrument, self.pooled)
+
+    def to_json(self) -> dict[str, Any]:  # Any: JSON has no narrower type
+        """Plain JSON data, as the state of a finished fold carries it."""
+        data: dict[str, Any] = {"window_volatility": self.pooled.to_json()}
+        if self.own:
+            data["window_volatilities"] = {name: own.to_json() for name, own in self.own.items()}
+        return data
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:  # Any: JSON has no narrower type
+        """What `to_json` wrote, equal bit for bit; other keys are not looked at."""
+        own = data.get("window_volatilities", {})
+        return cls(
+            Standard(**data["window_volatility"]),
+            {name: Standard(**found) for name, found in own.items()},
+        )
 
 
 def standardised(values: NDArray[np.float64], fit_bars: NDArray[np.int64]) -> NDArray[np.float32]:

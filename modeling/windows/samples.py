@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from markets.candles.frame import Candles
 from markets.features.registry import FEATURES
 from markets.features.table import FeatureTable, ScaleFeatures
+from modeling.evaluation.effective import effective_samples
 from modeling.windows.errors import ContextTooShort, NotEnoughHistory
 
 SCALE_BARS = 288
@@ -19,11 +20,12 @@ SCALE_BARS = 288
 
 @dataclass(frozen=True)
 class Samples:
-    """Every complete window of one candle series in order of time.
+    """Every complete window of one candle series, or of several, in order of time.
 
     `bar` is the number of the window's last base bar; `known_at` its close (ns UTC). `has_label`
     says whether all bars of the longest label exist without a gap; `label_end_at` is the close of
-    the last of them (where they do not exist: the time at which it would be).
+    the last of them (where they do not exist: the time at which it would be). `instrument` is the
+    place of the series that a window is of; None where there is one only.
     """
 
     bar: NDArray[np.int64]
@@ -32,6 +34,7 @@ class Samples:
     label_end_at: NDArray[np.int64]
     horizon_bars: int
     regime_bars: int
+    instrument: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return int(self.bar.size)
@@ -40,6 +43,55 @@ class Samples:
     def label_bars(self) -> int:
         """Bars that the longest label reads."""
         return max(self.horizon_bars, self.regime_bars)
+
+    def by_instrument(self, positions: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+        """Those of the samples that are of each instrument, in order of time."""
+        if self.instrument is None:
+            return [positions]
+        of = self.instrument[positions]
+        return [positions[of == place] for place in range(int(self.instrument.max()) + 1)]
+
+    def some(self, positions: NDArray[np.int64], *, first_bar: int) -> Samples:
+        """Samples of one series alone, its bars numbered from 0; `first_bar` is its first one here."""
+        return Samples(
+            bar=self.bar[positions] - first_bar,
+            has_label=self.has_label[positions],
+            known_at=self.known_at[positions],
+            label_end_at=self.label_end_at[positions],
+            horizon_bars=self.horizon_bars,
+            regime_bars=self.regime_bars,
+        )
+
+    def effective(self, positions: NDArray[np.int64]) -> float:
+        """Independent observations among samples: the sum of label uniqueness over the horizon.
+
+        Of several instruments the largest sum of one counts, since they move together.
+        """
+        return max(
+            effective_samples(self.bar[of] + 1, self.bar[of] + self.horizon_bars)
+            for of in self.by_instrument(positions)
+        )
+
+
+def in_order_of_time(series: Sequence[Samples], first_bars: Sequence[int]) -> Samples:
+    """Samples of several series as one, by time and then by series; bars are numbered from the
+    `first_bars` on.
+    """
+    if len(series) == 1:
+        return series[0]
+    bar = np.concatenate([of.bar + first for of, first in zip(series, first_bars, strict=True)])
+    known_at = np.concatenate([of.known_at for of in series])
+    order = np.lexsort((bar, known_at))
+    places = np.repeat(np.arange(len(series)), [len(of) for of in series])
+    return Samples(
+        bar=bar[order],
+        has_label=np.concatenate([of.has_label for of in series])[order],
+        known_at=known_at[order],
+        label_end_at=np.concatenate([of.label_end_at for of in series])[order],
+        horizon_bars=series[0].horizon_bars,
+        regime_bars=series[0].regime_bars,
+        instrument=places[order],
+    )
 
 
 def eligible_samples(

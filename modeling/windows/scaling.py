@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -72,21 +73,34 @@ def fit_scalers(table: FeatureTable, bars: NDArray[np.int64]) -> Scalers:
     any of them. The width is at least 1e-3·max(1, |median|); where MAD is 0 the standard deviation
     (ddof 0) takes its place. Time features get 0 and 1. Raises NotEnoughHistory without a bar.
     """
+    return fit_pooled_scalers([(table, bars)])
+
+
+def fit_pooled_scalers(slices: Sequence[tuple[FeatureTable, NDArray[np.int64]]]) -> Scalers:
+    """`fit_scalers` over the fit slices of several instruments together, for one not among them."""
+    table = slices[0][0]
     centre, width = {}, {}
-    for k, scale in table.scales.items():
-        rows = np.unique(scale.last_closed[bars])
-        rows = rows[rows >= 0]
-        if not rows.size:
+    for k in table.scales:
+        rows = [(of.scales[k].values, _closed_rows(of.scales[k], bars)) for of, bars in slices]
+        if not any(closed.size for _, closed in rows):
             raise NotEnoughHistory(
                 f"The fit slice has no closed bar of timescale {k}.", found=0, needed=1
             )
         pairs = [
-            (0.0, 1.0) if name in TIME_FEATURES else _centre_and_width(values[rows])
-            for name, values in zip(table.names, scale.values, strict=True)
+            (0.0, 1.0)
+            if name in TIME_FEATURES
+            else _centre_and_width(np.concatenate([values[place][at] for values, at in rows]))
+            for place, name in enumerate(table.names)
         ]
         centre[k] = np.array([pair[0] for pair in pairs])
         width[k] = np.array([pair[1] for pair in pairs])
     return Scalers(table.names, centre, width)
+
+
+def _closed_rows(scale: ScaleFeatures, bars: NDArray[np.int64]) -> NDArray[np.int32]:
+    """Numbers of the bars of a scale that are the latest closed one at any of the base bars."""
+    rows = np.unique(scale.last_closed[bars])
+    return rows[rows >= 0]
 
 
 def _centre_and_width(values: NDArray[np.float32]) -> tuple[float, float]:

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from itertools import combinations, pairwise
+from itertools import combinations, pairwise, product
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from modeling.evaluation.effective import effective_samples
 from modeling.specs import EvaluationSpec
 from modeling.windows.cpcv import GROUPS, SPLITS
 from modeling.windows.errors import IntervalsMeet, NotEnoughHistory
@@ -251,6 +250,26 @@ def refuse_small(number: int, name: str, samples: int) -> None:
     )
 
 
+def refuse_thin_instruments(
+    folds: Sequence[Fold], samples: Samples, instruments: Sequence[str]
+) -> None:
+    """Raise NotEnoughHistory when one of several instruments has fewer than 200 samples in a slice.
+
+    `instruments` are their names; none where there is one.
+    """
+    for fold, name in product(folds, SLICES if instruments else ()):
+        each = samples.by_instrument(getattr(fold, name))
+        for instrument, of in zip(instruments, each, strict=True):
+            if of.size < LEAST_SAMPLES:
+                raise NotEnoughHistory(
+                    f"Fold {fold.number} has {of.size} {name} samples of {instrument}, expected at "
+                    f"least {LEAST_SAMPLES} of each instrument. Leave it out, or use the time that "
+                    "all instruments have.",
+                    found=int(of.size),
+                    needed=LEAST_SAMPLES,
+                )
+
+
 def on_grid(duration_ns: float, bar_ns: int) -> int:
     """The whole bars in a duration, in nanoseconds."""
     return int(duration_ns // bar_ns) * bar_ns
@@ -296,12 +315,7 @@ def _make_fold(
             name: (int(known_at[positions[0]]), int(label_end_at[positions].max()))
             for name, positions in slices.items()
         },
-        effective={
-            name: effective_samples(
-                samples.bar[positions] + 1, samples.bar[positions] + samples.horizon_bars
-            )
-            for name, positions in slices.items()
-        },
+        effective={name: samples.effective(positions) for name, positions in slices.items()},
         blocks=dict(zip(cut.groups, blocks, strict=False)),
         parts=_parts(samples, slices, blocks, cut.groups) if cut.groups else {},
         **slices,

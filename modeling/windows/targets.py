@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -28,6 +29,15 @@ VOLATILITY_FLOOR = 1e-5
 RANGING, BULL, BEAR, VOLATILE = range(4)
 LOW, MEDIUM, HIGH = range(3)
 NO_CLASS = -1
+_COLUMNS = (
+    "action",
+    "realised_return",
+    "log_volatility",
+    "regime_volatility",
+    "regime_return",
+    "risk_range",
+    "valid",
+)
 
 
 @dataclass(frozen=True)
@@ -49,6 +59,11 @@ class RawTargets:
     risk_range: Series
     valid: NDArray[np.bool_]
     ambiguous_barriers: int
+
+    def at(self, span: slice) -> RawTargets:
+        """The values of some bars as views; the count of ambiguous barriers stays that of all."""
+        columns = {name: getattr(self, name)[span] for name in _COLUMNS}
+        return dataclasses.replace(self, **columns)
 
 
 @dataclass(frozen=True)
@@ -136,6 +151,14 @@ def raw_targets(
     return RawTargets(**numbers, valid=valid, ambiguous_barriers=ambiguous)
 
 
+def join_raw(series: Sequence[RawTargets]) -> RawTargets:
+    """Label values of several candle series, one after the other."""
+    if len(series) == 1:
+        return series[0]
+    columns = {name: np.concatenate([getattr(of, name) for of in series]) for name in _COLUMNS}
+    return RawTargets(**columns, ambiguous_barriers=sum(of.ambiguous_barriers for of in series))
+
+
 def fit_targets(raw: RawTargets, fit_bars: NDArray[np.int64]) -> TargetScale:
     """Thresholds, means and priors from the valid bars among `fit_bars`; no other bar is read.
 
@@ -147,14 +170,15 @@ def fit_targets(raw: RawTargets, fit_bars: NDArray[np.int64]) -> TargetScale:
         raise NotEnoughHistory("The fit slice has no labelled bar.", found=0, needed=1)
     bear, bull = np.quantile(raw.regime_return[bars], (0.33, 0.67))
     medium, high = np.quantile(raw.risk_range[bars], (0.50, 0.85))
+    mean, deviation = volatility_of(raw, bars)
     scale = TargetScale(
         bear_below=float(bear),
         bull_above=float(bull),
         volatile_above=float(np.quantile(raw.regime_volatility[bars], 0.80)),
         medium_above=float(medium),
         high_above=float(high),
-        volatility_mean=float(raw.log_volatility[bars].mean()),
-        volatility_std=max(float(raw.log_volatility[bars].std()), 1e-6),
+        volatility_mean=mean,
+        volatility_std=deviation,
         action_mean=float(raw.action[bars].mean()),
         regime_prior=(),
         risk_prior=(),
@@ -164,6 +188,21 @@ def fit_targets(raw: RawTargets, fit_bars: NDArray[np.int64]) -> TargetScale:
         regime_prior=_shares(_regime(raw, scale)[bars], 4),
         risk_prior=_shares(_risk(raw, scale)[bars], 3),
     )
+
+
+def volatility_of(raw: RawTargets, fit_bars: NDArray[np.int64]) -> tuple[float, float]:
+    """Mean and standard deviation (ddof 0, at least 1e-6) of log volatility at the valid fit bars."""
+    at_fit = raw.log_volatility[fit_bars[raw.valid[fit_bars]]]
+    return float(at_fit.mean()), max(float(at_fit.std()), 1e-6)
+
+
+def label_each(raw: RawTargets, scales: Sequence[tuple[slice, TargetScale]]) -> Labels:
+    """Labels of every base bar of several series, each span of bars with thresholds of its own."""
+    each = [label(raw.at(span), scale) for span, scale in scales]
+    if len(each) == 1:
+        return each[0]
+    names = [field.name for field in dataclasses.fields(Labels)]
+    return Labels(**{name: np.concatenate([getattr(of, name) for of in each]) for name in names})
 
 
 def label(raw: RawTargets, scale: TargetScale) -> Labels:

@@ -46,10 +46,10 @@ def learning_from_later_bars(part):
     """Scalers or thresholds from all bars instead of the fit slice."""
 
     def plant(monkeypatch):
-        def learn(table, raw, fit_bars, spec, *, selection=None):
-            honest = learn_from_fit(table, raw, fit_bars, spec, selection=selection)
+        def learn(parts, raw, fit_bars, spec, *, selection=None):
+            honest = learn_from_fit(parts, raw, fit_bars, spec, selection=selection)
             later = np.arange(int(fit_bars[0]), len(raw.valid))
-            seen = learn_from_fit(table, raw, later, spec, selection=honest.selection)
+            seen = learn_from_fit(parts, raw, later, spec, selection=honest.selection)
             return dataclasses.replace(honest, **{part: getattr(seen, part)})
 
         monkeypatch.setattr(make, "learn_from_fit", learn)

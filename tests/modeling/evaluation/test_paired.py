@@ -90,3 +90,29 @@ def test_too_few_shared_bars_are_no_comparison_but_a_reason():
     for pair in found.values():
         assert (pair.difference, pair.interval, pair.rows) == (None, None, 50)
         assert pair.reason == "found 50 shared test samples; a comparison needs 200"
+
+
+def pooled(*tables):
+    """Rows of instruments one after the other, each over the same time."""
+    names = [np.full(ROWS, name, dtype=object) for name in ("BTC", "ETH")]
+    named = [{"instrument": name, **each} for name, each in zip(names, tables, strict=True)]
+    return {column: np.concatenate([each[column] for each in named]) for column in named[0]}
+
+
+def test_mean_prediction_of_several_instruments_is_that_of_each():
+    one, two = (pooled(table(1.0, seed), table(0.5, seed + 10)) for seed in (1, 2))
+    mean = mean_prediction([one, two])
+    assert mean["instrument"].tolist() == ["BTC"] * ROWS + ["ETH"] * ROWS
+    alone = mean_prediction([table(0.5, 11), table(0.5, 12)])
+    np.testing.assert_array_equal(mean["action"][ROWS:], alone["action"])
+
+
+def test_instruments_share_their_draws_of_time():
+    """The same rows twice are no more certain than once."""
+    ours, theirs = table(2.0, 1), table(0.2, 2)
+    once = paired_differences(ours, theirs, **DRAWING)
+    twice = paired_differences(pooled(ours, ours), pooled(theirs, theirs), **DRAWING)
+    for key, found in twice.items():
+        assert found.rows == 2 * once[key].rows
+        assert found.difference == pytest.approx(once[key].difference, abs=2e-3)
+        assert found.interval == pytest.approx(once[key].interval, abs=5e-3)

@@ -20,8 +20,8 @@ from modeling.specs import ModelSpec
 from modeling.training import certificate
 from modeling.training.certificate import PredictedBlock, certify_predictions
 from modeling.training.predict import BATCH
-from modeling.training.resident import ResidentWindows, Standard
-from modeling.windows.make import FoldFit, Windows, cut_windows, learn_from_fit
+from modeling.training.resident import ResidentWindows, Standard, Standards
+from modeling.windows.make import FoldFit, Windows, apply_fit, cut_windows, learn_from_fit
 from modeling.working import WorkingFold
 from tests.markets.features.market import quiet_market, without
 from tests.modeling.training.walks import windows_of
@@ -51,7 +51,7 @@ def windows() -> Windows:
 @pytest.fixture(scope="module")
 def learned(windows) -> FoldFit:
     fit_bars = windows.bars(windows.folds[0].fit)
-    return FoldFit.from_json(learn_from_fit(windows.table, windows.raw, fit_bars, SPEC).to_json())
+    return FoldFit.from_json(learn_from_fit(windows.parts, windows.raw, fit_bars, SPEC).to_json())
 
 
 def working(learned: FoldFit) -> WorkingFold:
@@ -63,8 +63,7 @@ def working(learned: FoldFit) -> WorkingFold:
         ).eval(),
         precision="fp32",
         device=torch.device("cpu"),
-        scale=learned.scale,
-        volatility=Standard(-6.0, 0.5),
+        standards=Standards(Standard(-6.0, 0.5)),
         calibrator=Calibrator("platt", (1.3, -0.2)),
     )
 
@@ -73,8 +72,7 @@ def block_of(windows: Windows, learned: FoldFit, bars: np.ndarray) -> PredictedB
     fold = working(learned)
 
     def again(other: Windows, at: np.ndarray):
-        scaled = learned.scalers.apply(other.table.only(learned.selection.names))
-        return fold.predict(other, scaled, at, lambda: None)
+        return fold.predict(other, apply_fit(other, learned), at, lambda: None)
 
     return PredictedBlock(windows, bars, again(windows, bars), again)
 
@@ -129,8 +127,8 @@ def test_predictions_that_know_nothing_later_pass_on_a_market_with_a_gap(windows
 def test_the_bar_lies_just_before_the_close_of_every_coarse_bar(windows, learned):
     for seed in range(3):
         found = certify_predictions(block_of(windows, learned, predicted(windows)), SPEC, seed=seed)
-        opens = windows.candles.time[found["altered_after_bar"]]
-        assert (opens // windows.candles.bar_ns + 2) % 12 == 0
+        opens = windows.open_time[found["altered_after_bar"]]
+        assert (opens // windows.bar_ns + 2) % 12 == 0
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before the gap", "behind the gap"])
@@ -175,7 +173,7 @@ def test_predictions_behind_the_bar_do_change(windows, learned):
     """Without this the certificate would compare nothing."""
     block = block_of(windows, learned, predicted(windows))
     start, row = certificate._chosen(block, 0)
-    other = altered_after(windows.candles, int(block.bars[start + row]) - 1, seed=1)
+    other = altered_after(windows.only.candles, int(block.bars[start + row]) - 1, seed=1)
     assert certificate._changed(block, SPEC, other, start, row) == EVERY_COLUMN
 
 

@@ -62,12 +62,11 @@ def walk(
     fold = dataclasses.replace(fold, labels=relabel(fold.labels))
     fit_bars = windows.bars(fold.fold.fit)
     volatility = window_log_volatility(windows.returns, spec.windows.context_bars)
-    scales = windows.table.scales
     bars = ScaledBars(
         scaled=fold.scaled,
-        last_closed={k: scale.last_closed for k, scale in scales.items() if k > 1},
-        close_time_ns=windows.candles.close_time,
-        bar_ns=windows.candles.bar_ns,
+        last_closed={k: windows.last_closed(k) for k in windows.scales if k > 1},
+        close_time_ns=windows.close_time,
+        bar_ns=windows.bar_ns,
         log_volatility_z=standardised(volatility, fit_bars),
     )
     resident = ResidentWindows(

@@ -37,14 +37,14 @@ def windows():
 def combinatorial(windows):
     evaluation = SPEC.evaluation.model_copy(update={"scheme": "cpcv"})
     spec = SPEC.model_copy(update={"evaluation": evaluation})
-    end = int(windows.candles.close_time[-1])
-    return make_windows(windows.candles, windows.table, spec, holdout_at=end)
+    end = int(windows.only.candles.close_time[-1])
+    return make_windows(windows.only.candles, windows.only.table, spec, holdout_at=end)
 
 
 def certified(windows, learn=learn_from_fit, *, place=0):
     """The report on a fold whose fit slice was learned from with `learn`."""
     fold = prepare_fold(windows, windows.folds[place], SPEC)
-    learned = learn(windows.table, windows.raw, windows.bars(fold.fold.fit), SPEC)
+    learned = learn(windows.parts, windows.raw, windows.bars(fold.fold.fit), SPEC)
     changed = dataclasses.replace(fold, learned=learned)
     return certify_fit(windows, changed, SPEC, learn=learn)
 
@@ -56,12 +56,12 @@ def verdicts(report):
 def learning(part):
     """A mutant that learns one part from all samples instead of the fit slice."""
 
-    def learn(table, raw, fit_bars, spec):
+    def learn(parts, raw, fit_bars, spec):
         everything = np.arange(2500, len(raw.valid) - 48)
-        honest = learn_from_fit(table, raw, fit_bars, spec)
-        seen = learn_from_fit(table, raw, everything, spec, selection=honest.selection)
+        honest = learn_from_fit(parts, raw, fit_bars, spec)
+        seen = learn_from_fit(parts, raw, everything, spec, selection=honest.selection)
         if part == "selection":
-            seen = learn_from_fit(table, raw, everything, spec)
+            seen = learn_from_fit(parts, raw, everything, spec)
         return dataclasses.replace(honest, **{part: getattr(seen, part)})
 
     return learn
@@ -86,11 +86,11 @@ def test_what_is_learned_from_everything_is_caught_by_name(windows, part, name):
 def within(part):
     """A mutant that learns one part from all bars between the first and the last of the fit slice."""
 
-    def learn(table, raw, fit_bars, spec):
+    def learn(parts, raw, fit_bars, spec):
         stretch = np.arange(fit_bars[0], fit_bars[-1] + 1)
-        honest = learn_from_fit(table, raw, fit_bars, spec)
+        honest = learn_from_fit(parts, raw, fit_bars, spec)
         kept = None if part == "selection" else honest.selection
-        seen = learn_from_fit(table, raw, stretch, spec, selection=kept)
+        seen = learn_from_fit(parts, raw, stretch, spec, selection=kept)
         return dataclasses.replace(honest, **{part: getattr(seen, part)})
 
     return learn
@@ -121,8 +121,8 @@ def test_one_label_that_reads_too_far_is_caught_although_no_threshold_moves(wind
         return raw
 
     raw = targets(
-        windows.candles,
-        splice_prices(windows.candles),
+        windows.only.candles,
+        splice_prices(windows.only.candles),
         horizon_bars=SPEC.windows.horizon_bars,
         regime_bars=SPEC.target.regime_bars,
         target=SPEC.target,
@@ -139,7 +139,7 @@ def test_a_fold_that_selects_sees_its_features_on_every_scale_and_no_other(windo
     assert len(names) == 3
     assert fold.learned.scalers.names == names
     assert {k: part.shape[1] for k, part in fold.scaled.items()} == {1: 3, 3: 3}
-    expected = fold.learned.scalers.apply(windows.table.only(names))
+    expected = fold.learned.scalers.apply(windows.only.table.only(names))
     for k in (1, 3):
         np.testing.assert_array_equal(fold.scaled[k], expected[k])
 
@@ -157,5 +157,5 @@ def test_a_fold_that_keeps_all_features_scales_them_as_they_come(windows):
         update={"features": SPEC.features.model_copy(update={"select_top": "none"})}
     )
     fold = prepare_fold(windows, windows.folds[0], spec)
-    assert fold.learned.selection.names == windows.table.names
+    assert fold.learned.selection.names == windows.names
     assert fold.learned.selection.relevance == {}
