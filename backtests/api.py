@@ -93,7 +93,7 @@ class ExperimentSerializer(serializers.ModelSerializer[Experiment]):
     def get_datasets(self, experiment: Experiment) -> list[dict[str, int]]:
         return [
             {"dataset": version.dataset_id, "version": version.number}
-            for version in experiment.versions.all()
+            for version in experiment.pool
         ]
 
 
@@ -122,7 +122,12 @@ class ExperimentDetailSerializer(ExperimentSerializer):
 
 
 LISTED = Experiment.objects.prefetch_related(
-    Prefetch("versions", DatasetVersion.objects.only("dataset", "number")),
+    Prefetch(
+        "versions",
+        DatasetVersion.objects.select_related("dataset__instrument").only(
+            "number", "dataset__instrument"
+        ),
+    ),
     Prefetch("runs", TrainingRun.objects.only("experiment")),
 )
 
@@ -274,9 +279,7 @@ class ExperimentEstimate(ApiView):
         body = EstimateRequest(data=request.data)
         body.is_valid(raise_exception=True)
         versions, spec = _chosen(request, body.validated_data)
-        if len(versions) != 1:
-            raise Problem.of_field("datasets", f"found {len(versions)}; expected exactly one")
-        return Response(EstimateSerializer(estimate(spec, versions[0])).data)
+        return Response(EstimateSerializer(estimate(spec, versions)).data)
 
 
 class SeedRequest(StrictSerializer):
@@ -391,8 +394,26 @@ class SourceRequest(StrictSerializer):
 
 class BacktestRequest(StrictSerializer):
     name = serializers.CharField(max_length=NAME_MAX)
+    dataset = serializers.IntegerField(min_value=1, required=False)
+    version = serializers.IntegerField(min_value=1, required=False)
     source = SourceRequest()  # type: ignore[assignment]  # the stubs know Field.source only
     spec = SpecPartField(BacktestSpec, required=False)
+
+
+def _look_at(source: PredictionSet, data: dict[str, Any]) -> None:
+    """Look at the predictions of the version that a request names, else at the first. Raises Problem."""
+    wanted = data.get("dataset"), data.get("version")
+    known = source.run.experiment.pool if source.run else [source.version]
+    for place, version in enumerate(known, start=1):
+        if wanted in (
+            (None, None),
+            (version.dataset_id, None),
+            (version.dataset_id, version.number),
+        ):
+            source.place = place
+            return
+    listed = ", ".join(f"{version.dataset_id} v{version.number}" for version in known)
+    raise Problem.of_field("dataset", f"these are no predictions of it; expected one of {listed}")
 
 
 class BacktestList(VisibleList, generics.ListAPIView):  # type: ignore[type-arg]  # generic only in the stubs
@@ -414,6 +435,7 @@ class BacktestList(VisibleList, generics.ListAPIView):  # type: ignore[type-arg]
         source = sets.filter(pk=data["source"]["predictions"]).first()
         if source is None:
             raise Problem.of_field("source.predictions", "not found")
+        _look_at(source, data)
         row, headers = started(
             request,
             workspace,

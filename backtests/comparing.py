@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -52,10 +52,11 @@ class Column:
         return self.label if len(self.label) <= SHORT else f"{self.label[: SHORT - 1]}…"
 
     @property
-    def version(self) -> DatasetVersion:
+    def versions(self) -> list[DatasetVersion]:
+        """The candles: those of a backtest, or all that a run was trained on."""
         if self.kind == "backtests" and self.backtest is not None:
-            return self.backtest.version
-        return self.run.experiment.version
+            return [self.backtest.version]
+        return self.run.experiment.pool
 
     @cached_property
     def spec(self) -> ExperimentSpec:
@@ -120,9 +121,11 @@ class Comparison:
 
     def _data_and_code(self) -> Iterator[Row]:
         facts: dict[tuple[str, str], Callable[[Column], object]] = {
-            ("Data", "Candles"): lambda column: str(column.version),
-            ("Data", "Data sha256"): lambda column: column.version.sha256,
-            ("Data", "Source"): lambda column: column.version.get_source_display(),
+            ("Data", "Candles"): lambda column: _listed(column.versions),
+            ("Data", "Data sha256"): lambda column: _listed(row.sha256 for row in column.versions),
+            ("Data", "Source"): lambda column: _listed(
+                dict.fromkeys(row.get_source_display() for row in column.versions)
+            ),
             ("Data", "First tested bar"): lambda column: (column.period or [None])[0],
             ("Data", "Last tested bar"): lambda column: (column.period or [None])[-1],
             ("Code", "Seed"): lambda column: column.run.seed,
@@ -179,6 +182,14 @@ class Comparison:
             }
 
 
+def _listed(values: Iterable[object]) -> str:
+    return ", ".join(str(value) for value in values)
+
+
+def _digests(column: Column) -> list[str]:
+    return [version.sha256 for version in column.versions]
+
+
 def _other_period(ours: Column, theirs: Column) -> bool:
     return bool(ours.period and theirs.period) and ours.period != theirs.period
 
@@ -201,7 +212,7 @@ def _other_targets(ours: Column, theirs: Column) -> bool:
 
 
 DIFFERENCES: tuple[tuple[str, Callable[[Column, Column], bool]], ...] = (
-    ("other candles", lambda ours, theirs: ours.version.sha256 != theirs.version.sha256),
+    ("other candles", lambda ours, theirs: _digests(ours) != _digests(theirs)),
     ("other period", _other_period),
     ("other costs", _other_costs),
     ("other folds", _other_folds),

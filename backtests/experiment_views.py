@@ -115,7 +115,7 @@ def experiment_new(request: HttpRequest) -> HttpResponse:
                 workspace=membership.workspace,
                 user=user_of(request),
                 name=form.cleaned_data["name"],
-                version=form.cleaned_data["datasets"],
+                versions=list(form.cleaned_data["datasets"]),
                 spec=form.spec,
                 key=request.POST.get("key", ""),
                 preset=preset if preset in PRESETS else "",
@@ -155,7 +155,7 @@ def cost_context(form: ExperimentForm, workspace: Workspace) -> dict[str, Any]:
     context: dict[str, Any] = {}
     if form.is_valid() and isinstance(form.spec, ExperimentSpec):
         try:
-            context = estimated(form.spec, form.cleaned_data["datasets"])
+            context = estimated(form.spec, list(form.cleaned_data["datasets"]))
         except InvalidSpec as error:
             form.add_spec_errors(error)
     context["problems"] = [
@@ -242,7 +242,10 @@ def parent_context(experiment: Experiment, spec: ExperimentSpec) -> dict[str, An
 
 def holdout_context(experiment: Experiment) -> dict[str, Any]:
     """The openings of the sealed hold-out, and the runs that may open it still."""
-    of_holdout = Prefetch("run__backtests", Backtest.objects.filter(is_holdout=True))
+    backtests = Backtest.objects.filter(is_holdout=True)
+    of_holdout = Prefetch(
+        "run__backtests", backtests.select_related("version__dataset__instrument")
+    )
     openings = experiment.openings.select_related("job", "run", "created_by")
     openable = experiment.runs.filter(job__status=JobStatus.SUCCEEDED, opening=None)
     seen = openings_seen(experiment)
@@ -309,13 +312,13 @@ def opened(request: HttpRequest) -> tuple[ExperimentForm, str]:
     """The form as it opens: a preset, or the experiment it is cloned from."""
     workspace = acting_workspace(request)
     latest = latest_version(workspace)
-    named: dict[str, Any] = {"datasets": request.GET.get("version") or latest}
+    named: dict[str, Any] = {"datasets": request.GET.getlist("version") or latest}
     if source := source_of(request):
         is_ours = source.workspace_id == workspace.pk
         named |= {
             "name": f"{source.name} (copy)"[:200],
             # Candles stay in their workspace: elsewhere the settings alone are cloned.
-            "datasets": source.version.pk if is_ours else latest,
+            "datasets": [version.pk for version in source.pool] if is_ours else latest,
             "notes": source.notes if is_ours else "",
         }
         form = ExperimentForm(workspace=workspace, initial=spec_of(source), **named)
@@ -328,43 +331,41 @@ def opened(request: HttpRequest) -> tuple[ExperimentForm, str]:
     return ExperimentForm(workspace=workspace, initial=preset_named(preset), **named), preset
 
 
-def latest_version(workspace: Workspace) -> int | None:
-    """The candles a new experiment begins with."""
+def latest_version(workspace: Workspace) -> list[int]:
+    """The candles a new experiment begins with: the newest, where there are any."""
     rows = DatasetVersion.objects.filter(workspace=workspace).usable().order_by("-pk")
-    return rows.values_list("pk", flat=True).first()
+    return list(rows.values_list("pk", flat=True)[:1])
 
 
 def form_context(request: HttpRequest, form: ExperimentForm, preset: str) -> dict[str, Any]:
     """Everything the form page needs, valid or not."""
-    version = chosen_version(form)
+    versions = chosen_versions(form)
     return {
         **clone_context(request, form),
         "form": form,
         "sections": form.named_sections(),
         "preset": preset,
-        "presets": preset_cards(version),
-        "version": version,
+        "presets": preset_cards(versions),
+        "versions": versions,
         "preset_values": shown_values(preset_named(preset)),
-        "has_version": form.fields["datasets"].queryset.exists(),  # type: ignore[attr-defined]  # a VersionField
+        "has_version": form.fields["datasets"].queryset.exists(),  # type: ignore[attr-defined]  # a VersionsField
         "key": request.POST.get("key") or new_key(),
     }
 
 
-def chosen_version(form: ExperimentForm) -> DatasetVersion | None:
+def chosen_versions(form: ExperimentForm) -> list[DatasetVersion]:
     """The candles that a form names, whatever else is wrong with it."""
-    rows = form.fields["datasets"].queryset.select_related("dataset")  # type: ignore[attr-defined]  # a VersionField
-    found: DatasetVersion | None = rows.filter(pk__in=chosen_ids(form)).first()
-    return found
+    rows: QuerySet[DatasetVersion] = form.fields["datasets"].queryset  # type: ignore[attr-defined]  # a VersionsField
+    return list(rows.filter(pk__in=chosen_ids(form)))
 
 
-def estimated(spec: ExperimentSpec, version: DatasetVersion) -> dict[str, Any]:
+def estimated(spec: ExperimentSpec, versions: list[DatasetVersion]) -> dict[str, Any]:
     """The estimate with its folds as a ribbon, and a warning where it may not fit."""
-    found = estimate(spec, version)
+    found = estimate(spec, versions)
     return {
         "estimate": found,
-        "ribbon": split_ribbon(found, spec, version),
+        "ribbon": split_ribbon(found, spec, versions),
         "warning": memory_problem(found),
-        "version": version,
     }
 
 

@@ -22,27 +22,29 @@ LOOSE_FOLDS = 20
 Part = dict[str, Any]  # Any: words and numbers of a page
 
 
-def preset_cards(version: DatasetVersion | None) -> list[Part]:
+def preset_cards(versions: list[DatasetVersion]) -> list[Part]:
     """Every preset with what it is for, its size and its time on these candles, where they suffice."""
     return [
-        {"name": name, "purpose": PURPOSE[name], **_preset_cost(name, version)} for name in PRESETS
+        {"name": name, "purpose": PURPOSE[name], **_preset_cost(name, versions)} for name in PRESETS
     ]
 
 
-def _preset_cost(name: str, version: DatasetVersion | None) -> Part:
-    if version is None:
+def _preset_cost(name: str, versions: list[DatasetVersion]) -> Part:
+    if not versions:
         return {}
     try:
-        return {"cost": estimate(preset_named(name), version)}
+        return {"cost": estimate(preset_named(name), versions)}
     except InvalidSpec as error:
         return {"problem": " ".join(error.fields.values())}
 
 
-def split_ribbon(found: Part, spec: ExperimentSpec, version: DatasetVersion) -> Part:
-    """Folds, gaps and hold-out as parts of one strip, in percent of the span of the candles."""
-    first, last = version.first_at, version.last_at + version.bar
+def split_ribbon(found: Part, spec: ExperimentSpec, versions: list[DatasetVersion]) -> Part:
+    """Folds, gaps and hold-out as parts of one strip, in percent of the span of all candles."""
+    bar = versions[0].bar
+    first = min(version.first_at for version in versions)
+    last = max(version.last_at for version in versions) + bar
     whole = last - first
-    label = version.bar * max(spec.windows.horizon_bars, spec.target.regime_bars)
+    label = bar * max(spec.windows.horizon_bars, spec.target.regime_bars)
 
     def part(kind: str, start: datetime, stop: datetime) -> Part:
         left = 100 * ((start - first) / whole)
@@ -64,14 +66,16 @@ def split_ribbon(found: Part, spec: ExperimentSpec, version: DatasetVersion) -> 
         return parts
 
     gaps = []
-    for gap in version.report.get("largest_gaps", []):
-        start = datetime.fromisoformat(gap["after"]) + version.bar
-        gaps.append(part("gap", start, start + gap["missing_bars"] * version.bar))
+    for gap in (gap for version in versions for gap in version.report.get("largest_gaps", [])):
+        start = datetime.fromisoformat(gap["after"]) + bar
+        gaps.append(part("gap", start, start + gap["missing_bars"] * bar))
     return {
         "folds": [{**fold, "parts": fold_parts(fold)} for fold in found["splits"]],
         "gaps": gaps,
         "holdout": part("holdout", found["holdout_at"], last),
-        "purge_bars": label // version.bar,
+        "purge_bars": label // bar,
+        "first_at": first,
+        "last_at": last - bar,
         "is_dense": len(found["splits"]) > LOOSE_FOLDS,
         "dropped": {
             name: [min(counts), max(counts)]
@@ -83,13 +87,13 @@ def split_ribbon(found: Part, spec: ExperimentSpec, version: DatasetVersion) -> 
 
 def stored_ribbon(experiment: Experiment) -> Part | None:
     """The ribbon of an experiment that is stored; None where its candles would not do any more."""
-    spec, version = spec_of(experiment), experiment.version
+    spec, versions = spec_of(experiment), experiment.pool
     try:
-        plan = plan_for(spec.model_spec(), version)
+        plan = plan_for(spec.model_spec(), versions)
     except InvalidSpec:
         return None
     splits = [fold.to_json() for fold in plan.folds]
-    return split_ribbon({"splits": splits, "holdout_at": experiment.holdout_at}, spec, version)
+    return split_ribbon({"splits": splits, "holdout_at": experiment.holdout_at}, spec, versions)
 
 
 def _stretches(fold: Part) -> list[tuple[datetime, datetime, str]]:

@@ -30,6 +30,7 @@ SECTIONS = {
 
 # With all of them the page would grow with the workspace; an older one is chosen on its own page.
 CHOICES_SHOWN = 200
+VERSIONS_SHOWN = 4
 
 
 class Setting(NamedTuple):
@@ -62,7 +63,7 @@ def is_read(spec: ExperimentSpec, path: str) -> bool:
     return not spec.network.is_linear or path == "network.kind" or not path.startswith("network.")
 
 
-class VersionField(forms.ModelChoiceField):
+class VersionsField(forms.ModelMultipleChoiceField):
     def label_from_instance(self, obj: DatasetVersion) -> str:  # type: ignore[override]  # the field's own rows
         span = f"{obj.first_at:%Y-%m-%d} to {obj.last_at:%Y-%m-%d}"
         synthetic = ", synthetic" if obj.is_synthetic else ""
@@ -89,15 +90,20 @@ class ExperimentForm(SpecForm):
         self.fields["name"] = forms.CharField(
             label="Name", max_length=NAME_MAX, help_text="As lists and reports show it."
         )
-        self.fields["datasets"] = VersionField(
+        self.fields["datasets"] = VersionsField(
             versions.order_by("-pk"),
             label="Candles",
-            empty_label=None,
             help_text=f"A sealed dataset version, of the newest {CHOICES_SHOWN}. "
-            "An older one has “Use in experiment” on its own page.",
-            error_messages={"invalid_choice": "this dataset version was not found; choose another"},
+            "An older one has “Use in experiment” on its own page. Several instruments of one "
+            "timeframe are learned together: Ctrl or ⌘ with a click adds one.",
+            widget=forms.SelectMultiple(attrs={"size": VERSIONS_SHOWN}),
+            error_messages={
+                "required": "no dataset version was chosen; choose one",
+                "invalid_choice": "this dataset version was not found; choose another",
+                "invalid_pk_value": "this dataset version was not found; choose another",
+            },
         )
-        self.fields["datasets"].choices = lambda: offered_versions(self)  # type: ignore[attr-defined]  # a VersionField
+        self.fields["datasets"].choices = lambda: offered_versions(self)  # type: ignore[attr-defined]  # a VersionsField
         self.fields["notes"] = forms.CharField(
             label="Notes",
             required=False,
@@ -148,7 +154,7 @@ class ExperimentForm(SpecForm):
 
 def offered_versions(form: ExperimentForm) -> list[tuple[int, str]]:
     """The newest versions, and what the form names however old it is."""
-    field: Any = form.fields["datasets"]  # Any: a VersionField
+    field: Any = form.fields["datasets"]  # Any: a VersionsField
     newest = field.queryset.values("pk")[:CHOICES_SHOWN]
     rows = field.queryset.filter(Q(pk__in=newest) | Q(pk__in=chosen_ids(form)))
     return [(row.pk, field.label_from_instance(row)) for row in rows]

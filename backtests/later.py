@@ -35,13 +35,14 @@ def model_lines(row: Backtest) -> list[tuple[str, str, str]]:
     if later is None:
         return []
     model = later.model
-    trained = model.run.experiment.version.dataset
+    pool = model.run.experiment.pool
+    instruments = ", ".join(str(version.dataset.instrument) for version in pool)
     fit = model.fold.splits["slices"]["fit"]
     lines = [
         (
             "Model",
             f"{model}, fold {model.fold.number} of run {model.run_id}, trained on "
-            f"{trained.instrument} {trained.timeframe} from {fit['from_at'][:10]}.",
+            f"{instruments} {pool[0].dataset.timeframe} from {fit['from_at'][:10]}.",
             "",
         ),
         (

@@ -8,11 +8,9 @@ from accounts.models import User
 from backtests.badges import holdout_badge, renew_badge
 from backtests.confidence import require_calibrated
 from backtests.models import Backtest
-from backtests.services import NAME_MAX
+from backtests.services import identity_of, own_name, queue_behind
 from backtests.specs import BacktestSpec, SpanSpec
-from jobs.services import enqueue
-from jobs.statuses import JobKind, Queue
-from modeling.models import Experiment, HoldoutOpening, TrainingRun
+from modeling.models import Experiment, HoldoutOpening, TrainingRun, instrument_name
 from modeling.openings import HoldoutRefused, experiments_that_share, open_holdout
 from specs.declaration import InvalidSpec
 
@@ -32,7 +30,7 @@ def open_and_backtest(
         )
     opening, is_new = open_holdout(run, user=user, idempotency_key=idempotency_key)
     if is_new:
-        _queue_backtest(opening, user)
+        _queue_backtests(opening, user)
         for experiment in experiments_that_share(opening):
             _tell_reports(experiment)
     return opening, is_new
@@ -46,7 +44,8 @@ def _tell_reports(experiment: Experiment) -> None:
         row.save(update_fields=["badges", "report"])
 
 
-def _queue_backtest(opening: HoldoutOpening, user: User) -> None:
+def _queue_backtests(opening: HoldoutOpening, user: User) -> None:
+    """On the first instrument, and on each of the others as a trial of its own."""
     experiment, run = opening.experiment, opening.run
     spec = BacktestSpec.parse(experiment.backtest_spec)
     try:
@@ -54,23 +53,19 @@ def _queue_backtest(opening: HoldoutOpening, user: User) -> None:
     except InvalidSpec as error:
         text = f"The experiment's backtest cannot be run on this run. {error}."
         raise HoldoutRefused("uncalibrated", text) from error
-    ending = f", seed {run.seed}, hold-out"
-    job = enqueue(
-        workspace=opening.workspace,
-        created_by=user,
-        kind=JobKind.BACKTEST,
-        queue=Queue.BACKTESTS,
-        after=opening.job,
-    )
-    Backtest.objects.create(
-        workspace=opening.workspace,
-        created_by=user,
-        name=f"{experiment.name[: NAME_MAX - len(ending)]}{ending}",
-        run=run,
-        version=experiment.version,
-        is_holdout=True,
-        # A span of the walk-forward part would leave nothing of the hold-out.
-        spec=spec.model_copy(update={"span": SpanSpec()}),
-        spec_sha256=experiment.spec_sha256,
-        job=job,
-    )
+    # A span of the walk-forward part would leave nothing of the hold-out.
+    whole = spec.model_copy(update={"span": SpanSpec()})
+    # The first instrument last: of several rows the newest is the one that answers name.
+    for version in reversed(experiment.pool):
+        is_first = version == experiment.version
+        more = ("hold-out",) if is_first else ("hold-out", instrument_name(version))
+        queue_behind(
+            opening.job,
+            run,
+            user,
+            whole,
+            version,
+            name=own_name(experiment.name, run.seed, *more),
+            is_holdout=True,
+            spec_sha256=experiment.spec_sha256 if is_first else identity_of(run, whole, version),
+        )

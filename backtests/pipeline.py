@@ -40,8 +40,8 @@ from markets.candles.frame import Candles, read_candles
 from markets.models import Kind
 from markets.reading import ns_of
 from modeling.baselines.rungs import WITH_ACTION
-from modeling.evaluation.table import Table, read_predictions
-from modeling.models import PredictionSet, TrainingRun
+from modeling.evaluation.table import Table, of_instrument, read_predictions
+from modeling.models import PredictionSet, TrainingRun, instrument_name
 from modeling.openings import lock_holdouts
 from specs.declaration import InvalidSpec
 
@@ -67,10 +67,7 @@ def run_backtest(row: Backtest, attempt: RunningAttempt) -> None:
             "no_predictions", "The run has no predictions. Let it finish, then start again."
         )
     _require_calibrated(row)
-    tables = {
-        name: _judgeable(row, read_predictions(_path(found.file, row)))
-        for name, found in sets.items()
-    }
+    tables = {name: _own_predictions(found, row) for name, found in sets.items()}
     history = history_of(row, tables[PredictionSet.MODEL])
     candles = predicted_of(row, history, tables[PredictionSet.MODEL])
     attempt.progress(0.2, "Simulating")
@@ -100,6 +97,15 @@ def _require_calibrated(row: Backtest) -> None:
         require_calibrated(row.spec, row.run.metrics)
     except InvalidSpec as error:
         raise JobFailed("uncalibrated", f"backtest.{error}.") from error
+
+
+def _own_predictions(found: PredictionSet, row: Backtest) -> Table:
+    """The predictions of the backtest's own instrument, as far as they may be judged."""
+    name = instrument_name(row.version)
+    table = of_instrument(read_predictions(_path(found.file, row)), name)
+    if not len(table["open_at"]):
+        raise JobFailed("no_predictions", f"The run has no predictions of {name}. Choose another.")
+    return _judgeable(row, table)
 
 
 def _path(stored: StoredFile, row: Backtest) -> Path:
@@ -217,7 +223,7 @@ def _other_paths(
     accounts = []
     for found in stored.select_related("file").order_by("path"):
         attempt.raise_if_stopping()
-        table = read_predictions(_path(found.file, row))
+        table = _own_predictions(found, row)
         targets = targets_of(candles, table, _threshold_of(found), row, policy)
         accounts.append(simulate(candles, targets, row.spec))
     return accounts

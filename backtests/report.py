@@ -203,7 +203,7 @@ def _badges(row: Backtest, judged: Judged, numbers: dict[str, Any]) -> list[dict
 
     if row.run.leak_alarm.get("raised"):
         add("leak_alarm", "Leak alarm")
-    if row.version.is_synthetic:
+    if row.version.is_synthetic or row.run.experiment.is_synthetic:
         add("synthetic", "Synthetic data")
     costs = row.spec.costs
     if not (costs.maker_bps or costs.taker_bps or costs.slippage_bps):

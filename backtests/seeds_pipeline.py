@@ -27,9 +27,9 @@ from jobs.errors import JobFailed
 from jobs.exits import failed
 from jobs.statuses import ExitKind, JobStatus
 from modeling.evaluation.paired import mean_prediction
-from modeling.evaluation.table import Table, joined, read_fold
+from modeling.evaluation.table import Table, joined, of_instrument, read_fold
 from modeling.judging import MODEL, judge_mean
-from modeling.models import Experiment, Fold, TrainingRun
+from modeling.models import Experiment, Fold, TrainingRun, instrument_name
 from specs.declaration import InvalidSpec
 
 FEWEST_SEEDS = 2
@@ -53,7 +53,7 @@ def judge_seeds(row: SeedVerdict, attempt: RunningAttempt) -> None:
         return
     attempt.progress(0.05, "Reading the predictions")
     tables = _mean_tables(row.experiment, folds)
-    spec, version = row.experiment.model_spec, row.experiment.version
+    spec, pool = row.experiment.model_spec, row.experiment.pool
 
     def between(share: float) -> None:
         attempt.raise_if_stopping()
@@ -64,8 +64,8 @@ def judge_seeds(row: SeedVerdict, attempt: RunningAttempt) -> None:
         [fold for found in folds for fold in found],
         effective=sum(fold.state["effective"]["test"] for fold in folds[0]),
         spec=spec,
-        timeframe_minutes=version.dataset.timeframe_minutes,
-        is_synthetic=version.is_synthetic,
+        timeframe_minutes=pool[0].dataset.timeframe_minutes,
+        is_synthetic=all(version.is_synthetic for version in pool),
         between=between,
     )
     attempt.progress(0.85, "Simulating")
@@ -121,7 +121,11 @@ def _equity(
     thresholds: Mapping[str, Mapping[int, float]],
     attempt: RunningAttempt,
 ) -> dict[str, Any]:
-    """The account of the mean prediction beside those of the rungs' means, by the experiment's policy."""
+    """The account of the mean prediction beside those of the rungs' means, by the experiment's policy;
+    of several instruments on the first.
+    """
+    name = instrument_name(own.version)
+    tables = {rung: of_instrument(table, name) for rung, table in tables.items()}
     try:
         require_calibrated(own.spec, row.metrics)
         history = history_of(own, tables[MODEL])

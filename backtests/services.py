@@ -13,12 +13,19 @@ from backtests.models import Backtest, SeedVerdict
 from backtests.specs import BacktestSpec, ExperimentSpec
 from jobs.claim import lock
 from jobs.idempotency import replay
+from jobs.models import Job
 from jobs.services import enqueue
 from jobs.statuses import JobKind, JobStatus, Queue
 from markets.models import DatasetVersion
 from markets.services.datasets import hold_for_use
 from modeling import services as modeling
-from modeling.models import Experiment, ModelPrediction, PredictionSet, TrainingRun
+from modeling.models import (
+    Experiment,
+    ModelPrediction,
+    PredictionSet,
+    TrainingRun,
+    instrument_name,
+)
 
 
 def create_experiment(
@@ -51,7 +58,7 @@ def create_experiment_once(
     workspace: Workspace,
     user: User | None,
     name: str,
-    version: DatasetVersion,
+    versions: list[DatasetVersion],
     spec: ExperimentSpec,
     key: str,
     preset: str = "",
@@ -65,8 +72,9 @@ def create_experiment_once(
     """
     form_key = None
     if key:
+        chosen = sorted(row.pk for row in versions)
         cloned = source.pk if source else None
-        said = json.dumps([key, name, version.pk, spec.sha256(), preset, notes, cloned])
+        said = json.dumps([key, name, chosen, spec.sha256(), preset, notes, cloned])
         form_key = hashlib.sha256(said.encode()).hexdigest()
         lock("outsample.backtests.experiment", f"{workspace.pk}:{form_key}")
         known = Experiment.objects.filter(workspace=workspace, form_key=form_key).first()
@@ -76,7 +84,7 @@ def create_experiment_once(
         workspace=workspace,
         user=user,
         name=name,
-        versions=[version],
+        versions=versions,
         spec=spec,
         preset=preset,
         notes=notes,
@@ -88,9 +96,9 @@ def create_experiment_once(
     return experiment
 
 
-def estimate(spec: ExperimentSpec, version: DatasetVersion) -> dict[str, Any]:
+def estimate(spec: ExperimentSpec, versions: list[DatasetVersion]) -> dict[str, Any]:
     """What a run of this experiment will cost, before anything runs."""
-    return modeling.estimate(spec.model_spec(), version)
+    return modeling.estimate(spec.model_spec(), versions)
 
 
 @transaction.atomic
@@ -118,33 +126,53 @@ def launch_experiment(
             part_of_launch=part_of_launch or place > 0,
         )
         if is_new:
-            own = _queue_own_backtest(run, user)
+            own = _queue_backtests(run, user)
             if len(seeds) > 1 or experiment.runs.exclude(seed=run.seed).exists():
                 _queue_seed_verdict(own, user)
         runs.append(run)
     return runs
 
 
-def _queue_own_backtest(run: TrainingRun, user: User | None) -> Backtest:
+def _queue_backtests(run: TrainingRun, user: User | None) -> Backtest:
+    """The run's own backtest on the first instrument, which comes back, and a further one, a trial of its
+    own, on each of the others.
+    """
     experiment = run.experiment
+    first, *others = experiment.pool
     spec = BacktestSpec.parse(experiment.backtest_spec)
+    own = {"name": own_name(experiment.name, run.seed), "is_own": True}
+    row = queue_behind(run.job, run, user, spec, first, spec_sha256=experiment.spec_sha256, **own)
+    for version in others:
+        name = own_name(experiment.name, run.seed, instrument_name(version))
+        digest = identity_of(run, spec, version)
+        queue_behind(run.job, run, user, spec, version, spec_sha256=digest, name=name)
+    return row
+
+
+def queue_behind(
+    before: Job,
+    run: TrainingRun,
+    user: User | None,
+    spec: BacktestSpec,
+    version: DatasetVersion,
+    **columns: Any,  # Any: values of a row
+) -> Backtest:
+    """A backtest of the run that waits for a job to succeed."""
     job = enqueue(
-        workspace=experiment.workspace,
+        workspace=run.workspace,
         created_by=user,
         kind=JobKind.BACKTEST,
         queue=Queue.BACKTESTS,
-        after=run.job,
+        after=before,
     )
     return Backtest.objects.create(
-        workspace=experiment.workspace,
+        workspace=run.workspace,
         created_by=user,
-        name=own_name(experiment.name, run.seed),
         run=run,
-        version=experiment.version,
-        is_own=True,
+        version=version,
         spec=spec,
-        spec_sha256=experiment.spec_sha256,
         job=job,
+        **columns,
     )
 
 
@@ -163,9 +191,30 @@ def _queue_seed_verdict(own: Backtest, user: User | None) -> SeedVerdict:
     )
 
 
-def own_name(experiment: str, seed: int) -> str:
-    """The name of a run's own backtest; a long experiment name is cut so that the seed stays."""
-    ending = f", seed {seed}"
+def identity_of(
+    run: TrainingRun,
+    spec: BacktestSpec,
+    version: DatasetVersion,
+    later: ModelPrediction | None = None,
+) -> str:
+    """What a further backtest is counted by: equal predictions of equal candles, judged alike, are one
+    trial.
+    """
+    if later is not None:
+        assert later.predictions is not None  # what is not predicted is not backtested
+        parts = [later.predictions.sha256, version.sha256, spec.sha256()]
+    elif version == run.experiment.version:
+        parts = [run.experiment.spec_sha256, str(run.seed), spec.sha256()]
+    else:
+        parts = [run.experiment.spec_sha256, str(run.seed), version.sha256, spec.sha256()]
+    return hashlib.sha256("".join(parts).encode()).hexdigest()
+
+
+def own_name(experiment: str, seed: int, *more: str) -> str:
+    """The name of a backtest that comes with a run; a long experiment name is cut so that the seed,
+    and `more` words, stay.
+    """
+    ending = ", ".join(["", f"seed {seed}", *more])
     return f"{experiment[: NAME_MAX - len(ending)]}{ending}"
 
 
@@ -180,7 +229,8 @@ class BacktestRefused(Exception):
 def launch_backtest_of(
     source: PredictionSet, *, user: User, name: str, spec: BacktestSpec, idempotency_key: str = ""
 ) -> Backtest:
-    """Queue a backtest of a prediction set, of a run or of a registered model.
+    """Queue a backtest of a prediction set, of a run or of a registered model; of several instruments on
+    the one that is looked at, or the first.
 
     Raises BacktestRefused for a set that is not to be backtested, and as `launch_backtest` does.
     """
@@ -197,6 +247,7 @@ def launch_backtest_of(
         name=name,
         run=run,
         spec=spec,
+        version=source.version,
         later=later,
         idempotency_key=idempotency_key,
     )
@@ -231,22 +282,25 @@ def launch_backtest(
     name: str,
     run: TrainingRun,
     spec: BacktestSpec,
+    version: DatasetVersion | None = None,
     later: ModelPrediction | None = None,
     idempotency_key: str = "",
 ) -> Backtest:
-    """Queue a further backtest of a finished run's predictions, or of what a registered model of it
-    said later. It is a trial of its own.
+    """Queue a further backtest of a finished run's predictions, on the version of its first instrument or
+    the one given, or of what a registered model of it said later. It is a trial of its own.
 
     Raises InvalidSpec where the spec takes an uncalibrated confidence for a probability,
     BacktestRefused where the model was trained on all of the predicted time.
     """
     source = f"model prediction {later.pk}" if later else str(run.pk)
+    version = later.version if later else version or run.experiment.version
     body = f"{source} {name} {spec.sha256()}"
+    if later is None and version != run.experiment.version:
+        body += f" {version.pk}"
     request_sha256 = hashlib.sha256(body.encode()).hexdigest()
     if job := replay(workspace, idempotency_key, request_sha256):
         return Backtest.objects.get(job=job)
     require_calibrated(spec, run.metrics)
-    version = later.version if later else run.experiment.version
     if later is not None:
         _require_out_of_sample(later)
     hold_for_use([version])
@@ -258,12 +312,6 @@ def launch_backtest(
         idempotency_key=idempotency_key,
         request_sha256=request_sha256,
     )
-    predicted = f"{run.experiment.spec_sha256}{run.seed}"
-    if later is not None:
-        assert later.predictions is not None  # as checked above
-        # Equal predictions of equal candles, judged alike, are one trial.
-        predicted = f"{later.predictions.sha256}{version.sha256}"
-    identity = f"{predicted}{spec.sha256()}"
     return Backtest.objects.create(
         workspace=workspace,
         created_by=user,
@@ -272,7 +320,7 @@ def launch_backtest(
         model_prediction=later,
         version=version,
         spec=spec,
-        spec_sha256=hashlib.sha256(identity.encode()).hexdigest(),
+        spec_sha256=identity_of(run, spec, version, later),
         job=job,
     )
 

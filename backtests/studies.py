@@ -77,12 +77,10 @@ def plan_study(experiment: Experiment, seeds: Sequence[int], keys: Iterable[str]
     base = ExperimentSpec.parse(experiment.spec)
     rows = [Derived(BASE, BASE_LABEL, base, "")]
     rows += [derived for derived in derived_variants(base) if derived.key in wanted]
-    version = experiment.version
-    digests = {row.key: with_data(row.spec.sha256(), [version]) for row in rows if row.spec}
+    pool = experiment.pool
+    digests = {row.key: with_data(row.spec.sha256(), pool) for row in rows if row.spec}
     finished = _finished_runs(experiment.workspace, digests.values(), seeds)
-    return [
-        _planned(row, version, digests.get(row.key, ""), finished, tuple(seeds)) for row in rows
-    ]
+    return [_planned(row, pool, digests.get(row.key, ""), finished, tuple(seeds)) for row in rows]
 
 
 def _checked(seeds: Sequence[int], keys: Iterable[str]) -> set[str]:
@@ -104,7 +102,7 @@ def _checked(seeds: Sequence[int], keys: Iterable[str]) -> set[str]:
 
 def _planned(
     row: Derived,
-    version: DatasetVersion,
+    pool: list[DatasetVersion],
     spec_sha256: str,
     finished: dict[tuple[str, int], TrainingRun],
     seeds: tuple[int, ...],
@@ -112,7 +110,7 @@ def _planned(
     spec, reason, found = row.spec, row.reason, {}
     if spec is not None:
         try:
-            found = estimate(spec, version)
+            found = estimate(spec, pool)
         except InvalidSpec as error:
             spec, reason = None, reason_of(error)
     runs = {seed: run for seed in seeds if (run := finished.get((spec_sha256, seed)))}
@@ -250,7 +248,7 @@ def _experiment_of(study: Study, row: Planned, user: User) -> Experiment:
         workspace=study.workspace,
         user=user,
         name=_cut(base.name, f", {row.label[0].lower()}{row.label[1:]}"),
-        versions=[base.version],
+        versions=base.pool,
         spec=row.spec,
         preset=base.preset,
         notes=f"Made by the study “{study.name}”: {row.change}.",

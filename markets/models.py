@@ -89,7 +89,8 @@ class VersionQuerySet(VisibleQuerySet):
 
     def for_list(self) -> VersionQuerySet:
         """With what lists and choices show; the long reports stay where they are."""
-        return self.select_related("dataset", "acceptance").defer("report", "difference")
+        rows = self.select_related("dataset__instrument", "acceptance")
+        return rows.defer("report", "difference")
 
 
 class DatasetVersion(WorkspaceRow):

@@ -45,7 +45,7 @@ class RunTime(NamedTuple):
         return self.fixed + self.most * self.epoch
 
 
-def run_time(spec: ModelSpec, plan: Plan, size: NetworkSize) -> RunTime:
+def run_time(spec: ModelSpec, plan: Plan, size: NetworkSize, *, instruments: int = 1) -> RunTime:
     """What a run of this plan takes on two cores that do nothing else; a GPU is not reckoned with.
 
     A fold's first epoch is its best at the earliest, so it stops after `patience` more. Without a
@@ -60,7 +60,7 @@ def run_time(spec: ModelSpec, plan: Plan, size: NetworkSize) -> RunTime:
     predicted = sum(fold.samples["predicted"] for fold in plan.folds)
     fixed = (
         START_S
-        + len(spec.features.names()) * FEATURE_S
+        + instruments * len(spec.features.names()) * FEATURE_S
         + len(plan.folds) * FOLD_S
         + rungs
         + predicted * spec.evaluation.bootstrap_draws * SCORE_S

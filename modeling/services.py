@@ -18,13 +18,16 @@ from markets.models import DatasetVersion
 from markets.reading import ns_of
 from markets.services.datasets import hold_for_use, refuse_findings
 from modeling.cost import memory_mib, run_time
-from modeling.models import Experiment, TrainingRun
+from modeling.models import Experiment, TrainingRun, instrument_name
 from modeling.network.size import network_size
 from modeling.specs import ModelSpec
 from modeling.windows.errors import ContextTooShort, NotEnoughHistory
-from modeling.windows.planning import Plan, plan_experiment
+from modeling.windows.planning import Plan
+from modeling.windows.pool_planning import plan_pool
 from modeling.windows.samples import coarse_bars
 from specs.declaration import InvalidSpec
+
+MOST_INSTRUMENTS = 10
 
 
 @transaction.atomic
@@ -48,6 +51,7 @@ def create_experiment(
         raise InvalidSpec({"datasets": "not found in this workspace; choose another version"})
     hold_for_use(versions)
     plan = check_spec(spec, versions)
+    versions = sorted(versions, key=instrument_name)
     experiment = Experiment.objects.create(
         workspace=workspace,
         created_by=user,
@@ -57,7 +61,7 @@ def create_experiment(
         backtest_spec=backtest_spec,
         spec_sha256=with_data(spec_sha256, versions),
         holdout_at=datetime.fromtimestamp(plan.holdout_at / 1e9, timezone.utc),
-        holdout_until=_last_close(spec, versions[0]),
+        holdout_until=max(_last_close(spec, version) for version in versions),
         notes=notes,
     )
     experiment.versions.set(versions)
@@ -86,45 +90,60 @@ def unarchive_experiment(experiment: Experiment) -> bool:
 
 def check_spec(spec: ModelSpec, versions: list[DatasetVersion]) -> Plan:
     """The plan of an experiment. Raises InvalidSpec when quotas or the data forbid it."""
-    if len(versions) != 1:
-        raise InvalidSpec({"datasets": f"found {len(versions)} datasets; expected exactly one"})
+    _refuse_unpoolable(versions)
     refuse_findings(versions)
     _check_quotas(spec, versions[0].dataset.timeframe_minutes)
-    return plan_for(spec, versions[0])
+    return plan_for(spec, versions)
 
 
-def plan_for(spec: ModelSpec, version: DatasetVersion) -> Plan:
-    """Hold-out and folds on this version. Raises InvalidSpec when there is too little history."""
-    minutes = version.dataset.timeframe_minutes
-    first, last = spec.data.within(version.first_at, version.last_at + version.bar)
+def _refuse_unpoolable(versions: list[DatasetVersion]) -> None:
+    """Raise InvalidSpec unless these are one version each of a few instruments, of one timeframe."""
+    if not 1 <= len(versions) <= MOST_INSTRUMENTS:
+        expected = f"expected 1 to {MOST_INSTRUMENTS}"
+        raise InvalidSpec({"datasets": f"found {len(versions)} datasets; {expected}"})
+    names = [instrument_name(version) for version in versions]
+    twice = next((name for name in names if names.count(name) > 1), "")
+    if twice:
+        raise InvalidSpec({"datasets": f"found {twice} twice; expected each instrument once"})
+    timeframes = list(dict.fromkeys(version.dataset.timeframe for version in versions))
+    if len(timeframes) > 1:
+        found = " and ".join(timeframes)
+        raise InvalidSpec(
+            {"datasets": f"found the timeframes {found}; expected the same for all datasets"}
+        )
+
+
+def plan_for(spec: ModelSpec, versions: list[DatasetVersion]) -> Plan:
+    """Hold-out and folds on these versions. Raises InvalidSpec when there is too little history."""
+    minutes = versions[0].dataset.timeframe_minutes
+    spans = {}
+    for version in versions:
+        first, last = spec.data.within(version.first_at, version.last_at + version.bar)
+        spans[instrument_name(version)] = (ns_of(first), ns_of(last))
     try:
         coarse_bars(spec.windows.context_bars, max(spec.features.scales_for(minutes)))
-        return plan_experiment(
-            spec,
-            first_open=ns_of(first),
-            last_close=ns_of(last),
-            timeframe_minutes=minutes,
-        )
+        return plan_pool(spec, spans, timeframe_minutes=minutes)
     except ContextTooShort as error:
         raise InvalidSpec({"windows.context_bars": str(error)}) from error
     except NotEnoughHistory as error:
         raise InvalidSpec({"datasets": str(error)}) from error
 
 
-def estimate(spec: ModelSpec, version: DatasetVersion) -> dict[str, Any]:
+def estimate(spec: ModelSpec, versions: list[DatasetVersion]) -> dict[str, Any]:
     """What a run will cost: parameters, MiB, windows and a range of seconds. Nothing is built."""
-    plan = check_spec(spec, [version])
+    plan = check_spec(spec, versions)
     size = network_size(
         spec.network,
         features=spec.features.count,
         context_bars=spec.windows.context_bars,
-        scales=spec.features.scales_for(version.dataset.timeframe_minutes),
+        scales=spec.features.scales_for(versions[0].dataset.timeframe_minutes),
     )
-    time = run_time(spec, plan, size)
+    time = run_time(spec, plan, size, instruments=len(versions))
+    rows = sum(version.rows for version in versions)
     return {
         "parameters": size["parameters"],
         "weight_mib": size["weight_mib"],
-        "memory_mib": round(memory_mib(spec, version.rows, size), 1),
+        "memory_mib": round(memory_mib(spec, rows, size), 1),
         "windows": plan.windows,
         "folds": len(plan.folds),
         "runs": len(spec.training.seeds),
@@ -242,7 +261,9 @@ def _check_quotas(spec: ModelSpec, timeframe_minutes: int) -> None:
 
 
 def with_data(spec_sha256: str, versions: list[DatasetVersion]) -> str:
-    """Equal specs on equal candles are one trial; on other candles they are another."""
+    """Equal specs on equal candles are one trial; on other candles they are another. Versions come in
+    order of their instruments.
+    """
     parts = [spec_sha256, *(version.sha256 for version in versions)]
     return hashlib.sha256("".join(parts).encode()).hexdigest()
 

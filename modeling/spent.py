@@ -16,7 +16,7 @@ def spent_rows(run: TrainingRun, attempt: JobAttempt | None) -> list[dict[str, A
     if run.job.status != JobStatus.SUCCEEDED:
         return []
     try:
-        planned = estimate(run.experiment.model_spec, run.experiment.version)
+        planned = estimate(run.experiment.model_spec, run.experiment.pool)
     except InvalidSpec:
         return []
     duration = run.job.duration

@@ -63,9 +63,12 @@ def make_people() -> tuple[User, Workspace]:
     return user, user.memberships.get().workspace
 
 
-def finished_run(user: User, version: DatasetVersion, spec: ExperimentSpec) -> TrainingRun:
+def finished_run(
+    user: User, versions: DatasetVersion | list[DatasetVersion], spec: ExperimentSpec
+) -> TrainingRun:
+    pool = versions if isinstance(versions, list) else [versions]
     experiment = create_experiment(
-        workspace=version.workspace, user=user, name="Path", versions=[version], spec=spec
+        workspace=pool[0].workspace, user=user, name="Path", versions=pool, spec=spec
     )
     run = launch_experiment(experiment, user=user)[0]
     job = run_training(run)

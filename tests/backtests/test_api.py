@@ -202,12 +202,6 @@ def test_dataset_of_a_stranger_is_not_found(client, body):
         assert found["fields"]["datasets"] == "not found"
 
 
-def test_several_datasets_are_refused_until_they_can_be_pooled(client, body):
-    for path in (PATH, f"{PATH}estimate/"):
-        found = refusal(post(client, path, body | {"datasets": body["datasets"] * 2}), 400)
-        assert "exactly one" in found["fields"]["datasets"]
-
-
 def test_estimate_stores_nothing(client, body):
     shown = post(client, f"{PATH}estimate/", body).json()
     assert shown["parameters"] == 50_662

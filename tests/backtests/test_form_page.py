@@ -26,7 +26,7 @@ def version(alice):
 
 
 def test_every_preset_has_a_card_with_size_and_time_here(client, version):
-    cards = form_page.preset_cards(version)
+    cards = form_page.preset_cards([version])
     assert [card["name"] for card in cards] == list(PRESETS)
     assert cards[0]["cost"]["parameters"] == 50_662
     page = client.get("/experiments/new/").content.decode()
@@ -42,8 +42,8 @@ def test_a_preset_that_needs_more_candles_says_so(client, alice):
 
 def test_the_ribbon_is_true_to_scale(version):
     spec = preset("tiny")
-    found = estimate(spec, version)
-    ribbon = form_page.split_ribbon(found, spec, version)
+    found = estimate(spec, [version])
+    ribbon = form_page.split_ribbon(found, spec, [version])
     whole = (version.last_at + version.bar - version.first_at) / version.bar
     first = ribbon["folds"][0]["parts"]
     purges = [part["width"] for part in first if part["kind"] == "purge"]
@@ -61,9 +61,9 @@ def test_gaps_are_parts_of_the_ribbon(alice):
     long = factories.make_version(
         alice.first_workspace(), symbol="ETH/USDT", candles=synthetic_candles(days=90)
     )
-    found = estimate(spec, long)
-    assert len(form_page.split_ribbon(found, spec, holed)["gaps"]) == holed.gap_count == 1
-    assert form_page.split_ribbon(found, spec, long)["gaps"] == []
+    found = estimate(spec, [long])
+    assert len(form_page.split_ribbon(found, spec, [holed])["gaps"]) == holed.gap_count == 1
+    assert form_page.split_ribbon(found, spec, [long])["gaps"] == []
 
 
 def test_memory_over_what_is_free_is_a_warning_with_what_to_do(client, version, monkeypatch):
@@ -165,9 +165,9 @@ def test_the_ribbon_of_28_splits_is_drawn_thin_and_sums_up(client, version):
 
 def test_a_block_between_training_parts_has_purge_and_embargo_on_both_sides(version):
     spec = preset("tiny").model_copy(update={"evaluation": EvaluationSpec(scheme="cpcv")})
-    found = estimate(spec, version)
+    found = estimate(spec, [version])
     assert found["folds"] == 28
-    ribbon = form_page.split_ribbon(found, spec, version)
+    ribbon = form_page.split_ribbon(found, spec, [version])
     split = ribbon["folds"][SPLITS.index((3, 6))]["parts"]
     whole = (version.last_at + version.bar - version.first_at) / version.bar
     bar = 100 / whole

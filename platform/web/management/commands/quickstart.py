@@ -337,7 +337,12 @@ def equal_run(
         backtests__is_own=True,
     ).exclude(job__status__in=(JobStatus.FAILED, JobStatus.ERRORED, JobStatus.CANCELLED))
     rows = rows.select_related("experiment", "job").order_by("-pk")
-    return next((run for run in rows if specs_of(run.experiment) == wanted), None)
+    equal = (
+        run
+        for run in rows
+        if specs_of(run.experiment) == wanted and run.experiment.pool == [version]
+    )
+    return next(equal, None)
 
 
 def specs_of(experiment: Experiment) -> tuple[ModelSpec, BacktestSpec]:
