@@ -9,7 +9,7 @@ from rest_framework import generics, serializers
 from rest_framework.response import Response
 
 from accounts.api_views import MemberRequest, VisibleList, VisibleRows
-from accounts.rest import whole_number
+from accounts.rest import Problem, whole_number
 from jobs.api import JobSerializer, cancelled, started
 from markets.api.datasets import SPAN, SPAN_SCHEMA, span_of
 from markets.candles.aggregate import MAX_POINTS
@@ -248,11 +248,29 @@ class PredictionSerializer(serializers.Serializer[Any]):
 
 
 class PredictionDetail(VisibleRows):
-    """Predictions per bar, out of sample only; from `from` on, at most `max` of them."""
+    """Predictions per bar, out of sample only; from `from` on, at most `max` of them.
+
+    Of several instruments those of the first come first; `instrument` names one.
+    """
 
     rows = PredictionSet.objects.select_related("file", "run__experiment")
-    parameters = SPAN
+    parameters = SPAN | {"instrument"}
 
-    @extend_schema(responses=PredictionSerializer(many=True), parameters=SPAN_SCHEMA)
+    @extend_schema(
+        responses=PredictionSerializer(many=True),
+        parameters=[*SPAN_SCHEMA, OpenApiParameter("instrument", OpenApiTypes.STR)],
+    )
     def get(self, request: MemberRequest, pk: int) -> Response:
-        return Response(prediction_rows(self.found(pk=pk), span_of(request)))
+        row = self.found(pk=pk)
+        if wanted := request.query_params.get("instrument", ""):
+            row.place = _place_of(wanted, row)
+        return Response(prediction_rows(row, span_of(request)))
+
+
+def _place_of(wanted: str, row: PredictionSet) -> int:
+    """Which of the predicted instruments has this name. Raises Problem."""
+    known = row.run.experiment.instruments if row.run else [str(row.version.dataset.instrument)]
+    if wanted not in known:
+        expected = ", ".join(known)
+        raise Problem.of_field("instrument", f"found {wanted[:80]!r}; expected one of {expected}")
+    return known.index(wanted) + 1

@@ -6,11 +6,17 @@ import hashlib
 import json
 from typing import Any
 
-from modeling.models import RegisteredModel
+from modeling.models import RegisteredModel, instrument_name
 
 FORMAT = "outsample-model-1"
 WEIGHTS = "weights.safetensors"
 SPAN = ("from_at", "to_at", "parts")
+OF_EACH = ("instruments", "window_volatilities")
+OF_SEVERAL = (
+    "Scalers, targets and window_volatility are those of all training instruments together, for an "
+    "instrument not among them. For one of them take what stands under its name in instruments and "
+    "window_volatilities; the thresholds in targets hold for all.",
+)
 HOW_TO_LOAD = (
     f"Check that the SHA-256 of {WEIGHTS} is weights.sha256.",
     "Compute features.names with markets.features.compute.compute_features on each of features.scales, "
@@ -56,12 +62,17 @@ def trained_on(model: RegisteredModel) -> dict[str, Any]:
         """From when to when, and under combinatorial cross-validation in which stretches."""
         return {key: slices[name][key] for key in SPAN if key in slices[name]}
 
+    pool = run.experiment.pool
+    several = [
+        {"instrument": instrument_name(each), "version_sha256": each.sha256} for each in pool
+    ]
     return {
+        **({"instruments": several} if len(pool) > 1 else {}),
         "instrument": str(version.dataset.instrument),
         "timeframe": version.dataset.timeframe,
         "version_sha256": version.sha256,
         "data_sha256": run.data_sha256,
-        "is_synthetic": version.is_synthetic,
+        "is_synthetic": run.experiment.is_synthetic,
         "fold": model.fold.number,
         "fit": span("fit"),
         "calibration": span("calibration"),
@@ -90,10 +101,11 @@ def _card(model: RegisteredModel) -> dict[str, Any]:
         "scalers": state["scalers"]["scales"],
         "targets": state["targets"],
         "window_volatility": state["window_volatility"],
+        **{name: state[name] for name in OF_EACH if name in state},
         "calibrator": state["calibrator"],
         "threshold": state["thresholds"]["model"],
         "metrics": run.metrics,
         "verdict": None if run.is_withheld else run.verdict,
         "leak_alarm": run.leak_alarm,
-        "how_to_load": list(HOW_TO_LOAD),
+        "how_to_load": [*HOW_TO_LOAD, *(OF_SEVERAL if run.experiment.others else ())],
     }

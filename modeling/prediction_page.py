@@ -72,7 +72,7 @@ def predictions_context(judged: Judged, params: QueryDict) -> dict[str, Any]:
     head, row = asked_head(params), judged.row
     span = shown_span(row, params)
     window = _window_query(span)
-    kept = {name: text for name in ("set",) if (text := params.get(name, ""))}
+    kept = {name: text for name in ("set", "instrument") if (text := params.get(name, ""))}
     return {
         "row": row,
         "range": _range_json(span),

@@ -15,7 +15,7 @@ from artifacts.store import FileChanged
 from markets.reading import InvalidRange
 from modeling.downloads import set_csv_answer, set_parquet_answer
 from modeling.measures import in_order, rung_label
-from modeling.models import HoldoutOpening, PredictionSet, TrainingRun
+from modeling.models import HoldoutOpening, PredictionSet, TrainingRun, instrument_name
 from modeling.prediction_page import Judged, head_answer, predictions_context, window_answer
 from modeling.views import fetched
 
@@ -29,6 +29,7 @@ def predictions(request: HttpRequest, pk: int) -> HttpResponse:
     context: dict[str, Any] = {"run": run, "sets": _links(sets, row), "is_sealed": _is_sealed(run)}
     if row is not None:
         row.run = run
+        context |= _look_at(row, request.GET.get("instrument", ""))
         try:
             context |= predictions_context(_judged(row, run), request.GET)
         except InvalidRange as error:
@@ -39,11 +40,15 @@ def predictions(request: HttpRequest, pk: int) -> HttpResponse:
 @require_safe
 @gzip_page
 @conditional_page
-def predictions_chart(request: HttpRequest, pk: int, set_pk: int) -> HttpResponse:
-    row = _fetched_set(request, pk, set_pk)
+def predictions_chart(request: HttpRequest, pk: int, set_pk: int, place: int = 1) -> HttpResponse:
+    row = _fetched_set(request, pk, set_pk, place)
     try:
         back = f"{reverse('modeling:predictions', args=[pk])}?set={row.pk}"
-        return window_answer(request, row, title=f"Predictions of {row.run}", back=back)
+        title = f"Predictions of {row.run}"
+        if row.run is not None and row.run.experiment.others:
+            back += f"&instrument={row.place}"
+            title += f" on {instrument_name(row.version)}"
+        return window_answer(request, row, title=title, back=back)
     except InvalidRange as error:
         raise BadRequest(f"{error.field}: {error}") from error
     except FileChanged as error:
@@ -53,8 +58,10 @@ def predictions_chart(request: HttpRequest, pk: int, set_pk: int) -> HttpRespons
 @require_safe
 @gzip_page
 @conditional_page
-def predictions_curve(request: HttpRequest, pk: int, set_pk: int, head: str) -> HttpResponse:
-    row = _fetched_set(request, pk, set_pk)
+def predictions_curve(
+    request: HttpRequest, pk: int, set_pk: int, head: str, place: int = 1
+) -> HttpResponse:
+    row = _fetched_set(request, pk, set_pk, place)
     assert row.run is not None  # it was reached through the run
     try:
         return head_answer(request, _judged(row, row.run), head, str(row.run))
@@ -74,13 +81,34 @@ def predictions_csv(request: HttpRequest, pk: int, set_pk: int) -> StreamingHttp
     return set_csv_answer(request, row, _file_name(row))
 
 
-def _fetched_set(request: HttpRequest, pk: int, set_pk: int) -> PredictionSet:
-    """A set of a visible run."""
+def _fetched_set(request: HttpRequest, pk: int, set_pk: int, place: int = 1) -> PredictionSet:
+    """A set of a visible run. Of several instruments the one at `place` is looked at."""
     run = fetched(request, pk)
     sets: QuerySet[PredictionSet] = run.prediction_sets.select_related("file", "workspace")
     row = get_object_or_404(sets, pk=set_pk)
     row.run = run
+    _look_at(row, str(place))
     return row
+
+
+def _look_at(row: PredictionSet, wanted: str) -> dict[str, Any]:
+    """Look at the instrument with that number, or at the first, and say what there is to choose from.
+
+    Raises Http404 for another number.
+    """
+    assert row.run is not None  # it was reached through the run
+    names = row.run.experiment.instruments
+    places = {str(place): place for place in range(1, len(names) + 1)}
+    if (wanted or "1") not in places:
+        raise Http404("the run has no such instrument")
+    row.place = places[wanted or "1"]
+    if len(names) == 1:
+        return {}
+    instruments = [
+        {"place": place, "label": name, "is_shown": place == row.place}
+        for place, name in enumerate(names, start=1)
+    ]
+    return {"instruments": instruments, "instrument": names[row.place - 1]}
 
 
 def _in_order(sets: Iterable[PredictionSet]) -> list[PredictionSet]:
@@ -118,11 +146,21 @@ def _judged(row: PredictionSet, run: TrainingRun) -> Judged:
         )
     if row.is_holdout:
         opening = HoldoutOpening.objects.filter(run=run).first()
-        return Judged(row, opening.metrics if opening else {})
+        return Judged(row, _own_scores(row, opening.metrics if opening else {}))
     if row.rung != PredictionSet.MODEL:
         own = [score.metrics for score in rungs if score.rung == row.rung]
         return Judged(row, own[0] if own else {})
+    if "instruments" in run.metrics:
+        return Judged(row, _own_scores(row, run.metrics))
     return Judged(row, run.metrics, {} if run.is_withheld else run.verdict, rungs)
+
+
+def _own_scores(row: PredictionSet, metrics: dict[str, Any]) -> dict[str, Any]:
+    """The scores of the instrument that is looked at, where there are several."""
+    found: dict[str, Any] = metrics.get("instruments", {}).get(
+        instrument_name(row.version), metrics
+    )
+    return found
 
 
 def _is_sealed(run: TrainingRun) -> bool:

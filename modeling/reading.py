@@ -10,12 +10,13 @@ import pyarrow as pa
 
 from artifacts.store import FileChanged, local_path
 from markets.reading import CandleRange, iso_times, ns_of
-from modeling.evaluation.table import Table, read_predictions
-from modeling.models import PredictionSet
+from modeling.evaluation.table import INSTRUMENT, Table, of_instrument, read_predictions
+from modeling.models import PredictionSet, instrument_name
 
 
 def prediction_columns(row: PredictionSet, span: CandleRange) -> Table:
-    """The rows of a prediction set whose bar opens in the span; times are int64 nanoseconds.
+    """The rows of a prediction set whose bar opens in the span; times are int64 nanoseconds. Of several
+    instruments they are those of the one that is looked at, or of all, one after the other.
 
     Raises FileChanged when the file is gone or damaged.
     """
@@ -23,7 +24,14 @@ def prediction_columns(row: PredictionSet, span: CandleRange) -> Table:
         table = read_predictions(local_path(row.file))
     except (OSError, pa.ArrowException) as error:
         raise FileChanged("the predictions are gone or damaged") from error
-    opens = table["open_at"]
+    if row.place:
+        table = of_instrument(table, instrument_name(row.version))
+    opens = np.asarray(table["open_at"], dtype=np.int64)
+    if INSTRUMENT in table:
+        first = ns_of(span.from_at) if span.from_at else opens.min()
+        end = ns_of(span.to_at) if span.to_at else opens.max() + 1
+        inside = (opens >= first) & (opens < end)
+        return {name: values[inside] for name, values in table.items()}
     start = np.searchsorted(opens, ns_of(span.from_at)) if span.from_at else 0
     stop = np.searchsorted(opens, ns_of(span.to_at)) if span.to_at else len(opens)
     return {name: values[start:stop] for name, values in table.items()}
@@ -34,9 +42,10 @@ def prediction_rows(row: PredictionSet, span: CandleRange) -> list[dict[str, Any
     table = {name: values[: span.most] for name, values in prediction_columns(row, span).items()}
     opens, knowns = iso_times(table["open_at"]), iso_times(table["known_at"])
     instrument = str(row.version.dataset.instrument)
+    instruments = table.get(INSTRUMENT, np.full(len(opens), instrument, dtype=object))
     return [
         {
-            "instrument": instrument,
+            "instrument": instruments[place],
             "open_at": opens[place],
             "known_at": knowns[place],
             "fold": int(table["fold"][place]),

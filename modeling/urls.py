@@ -22,6 +22,16 @@ urlpatterns = [
         name="predictions_curve",
     ),
     path(
+        "runs/<int:pk>/predictions/<int:set_pk>/of/<int:place>/chart/",
+        prediction_views.predictions_chart,
+        name="predictions_chart",
+    ),
+    path(
+        "runs/<int:pk>/predictions/<int:set_pk>/of/<int:place>/curves/<str:head>/",
+        prediction_views.predictions_curve,
+        name="predictions_curve",
+    ),
+    path(
         "runs/<int:pk>/predictions/<int:set_pk>.parquet",
         prediction_views.predictions_parquet,
         name="predictions_file",

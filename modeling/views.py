@@ -73,9 +73,12 @@ def run_page(
         "ladder_heads": ladder_heads(),
         "ladder": ladder(run),
         "scores": score_table(run.metrics),
+        "instruments": instrument_rows(run),
         "certainty": certainty_table(certainty_of(run.metrics)),
         "verdicts": head_verdicts(run.verdict),
-        "backtests": run.backtests.filter(model_prediction=None).select_related("job"),
+        "backtests": run.backtests.filter(model_prediction=None).select_related(
+            "job", "version__dataset__instrument"
+        ),
         "predictions": next((row for row in sets if row.rung == PredictionSet.MODEL), None),
         "causality": certificate_table(run.causality),
         "spent": spent_rows(run, live["attempt"]),
@@ -149,6 +152,13 @@ def fetched(request: HttpRequest, pk: int) -> TrainingRun:
 
 def run_context(run: TrainingRun) -> dict[str, Any]:
     return {"run": run, "version": newest_point(run), **live_context(run.job)}
+
+
+def instrument_rows(run: TrainingRun) -> list[dict[str, Any]]:
+    """The key scores on each of several instruments, and on all of them."""
+    found = run.metrics.get("instruments", {})
+    rows = [{"label": name, "cells": ladder_cells(scores)} for name, scores in found.items()]
+    return [*rows, {"label": "All", "cells": ladder_cells(run.metrics)}] if rows else []
 
 
 def ladder(run: TrainingRun) -> list[dict[str, Any]]:

@@ -34,6 +34,7 @@ WORDS: dict[str, Iterable[str]] = {
     "datasets/<int:pk>/versions/<int:number>/features/<str:name>/<int:scale>/": ["rsi_14"],
     "runs/<int:pk>/charts/<str:kind>/": RUN_CHARTS,
     "runs/<int:pk>/predictions/<int:set_pk>/curves/<str:head>/": HEADS,
+    "runs/<int:pk>/predictions/<int:set_pk>/of/<int:place>/curves/<str:head>/": HEADS,
     "models/<int:pk>/predictions/<int:prediction>/curves/<str:head>/": HEADS,
     "backtests/<int:pk>/charts/<str:kind>/": BACKTEST_CHARTS,
 }
@@ -61,7 +62,7 @@ class Rows:
             },
             "imports": {"pk": self.candle_import.pk},
             "experiments": {"pk": self.experiment.pk},
-            "runs": {"pk": self.run.pk, "set_pk": self.predictions.pk},
+            "runs": {"pk": self.run.pk, "set_pk": self.predictions.pk, "place": 1},
             "predictions": {"pk": self.predictions.pk},
             "backtests": {"pk": self.backtest.pk},
             "studies": {"pk": make_study(self.run).pk},
