@@ -10,7 +10,7 @@ import pytest
 from django.db.models import Q
 from django.utils import timezone
 
-from accounts.models import AuditEvent, User
+from accounts.models import AuditEvent, User, Workspace
 from jobs.models import Job
 from jobs.statuses import JobStatus
 from markets.candles.synthetic import synthetic_candles
@@ -22,13 +22,19 @@ pytestmark = pytest.mark.django_db
 Request = tuple[str, dict[str, Any]]
 
 
+def space_of(alice: User) -> Workspace:
+    workspace = alice.first_workspace()
+    assert workspace is not None
+    return workspace
+
+
 def end_everything() -> None:
     open_jobs = Job.objects.exclude(status=JobStatus.SUCCEEDED)
     open_jobs.update(status=JobStatus.FAILED, ended_at=timezone.now())
 
 
 def resume_of_a_run(alice: User) -> Request:
-    run = make_run(make_experiment(alice.first_workspace()), status=JobStatus.CANCELLED)
+    run = make_run(make_experiment(space_of(alice)), status=JobStatus.CANCELLED)
     return f"/api/runs/{run.pk}/resume/", {}
 
 
@@ -42,7 +48,7 @@ def resume_of_a_download(alice: User) -> Request:
 
 
 def resume_of_a_study(alice: User) -> Request:
-    workspace = alice.first_workspace()
+    workspace = space_of(alice)
     version = make_version(workspace, candles=synthetic_candles(days=100, timeframe_minutes=5))
     body = {"experiment": make_experiment(workspace, version).pk, "seeds": [0]}
     made = bearer(alice).post("/api/studies/", body | {"variants": ["bias_off"]}, format="json")
@@ -52,7 +58,7 @@ def resume_of_a_study(alice: User) -> Request:
 
 
 def second_scoring_of_a_holdout(alice: User) -> Request:
-    run = make_run(make_experiment(alice.first_workspace()))
+    run = make_run(make_experiment(space_of(alice)))
     path = f"/api/experiments/{run.experiment_id}/holdout/"
     body = {"run": run.pk, "name": run.experiment.name}
     assert bearer(alice).post(path, body, format="json").status_code == 202
@@ -102,7 +108,7 @@ def test_a_request_with_another_key_is_told_that_it_goes_on_already(
 def test_the_key_of_other_work_is_refused_and_nothing_goes_on(
     alice: User, ended: Callable[[User], Request]
 ) -> None:
-    other = make_experiment(alice.first_workspace())
+    other = make_experiment(space_of(alice))
     launched = ask(alice, (f"/api/experiments/{other.pk}/runs/", {}), "taken")
     assert launched.status_code == 202, launched.content
     Job.objects.update(status=JobStatus.SUCCEEDED, ended_at=timezone.now())

@@ -53,6 +53,7 @@ class Finished:
         train_here(prediction.job)
         prediction.refresh_from_db()
         self.own = self.run.prediction_sets.get(rung="model")
+        assert prediction.predictions is not None
         self.of_model = prediction.predictions
         self.other = make_run(self.experiment, seed=1)
         self.client = signed_in(user)

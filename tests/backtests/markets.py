@@ -63,11 +63,12 @@ def hidden(bars: int, *, strength: float, seed: int) -> Candles:
 
 def hourly(candles: Candles) -> Candles:
     """The same bars, an hour each, with the volatility of an hour: log prices times √12."""
-    prices = [
-        candles.open[0] * (getattr(candles, name) / candles.open[0]) ** 12**0.5
+    first = candles.open[0]
+    prices = {
+        name: first * (getattr(candles, name) / first) ** 12**0.5
         for name in ("open", "high", "low", "close")
-    ]
-    return Candles(HOUR_MINUTES, _hours(len(candles)), *prices, candles.volume)
+    }
+    return Candles(HOUR_MINUTES, _hours(len(candles)), **prices, volume=candles.volume)
 
 
 def _hours(bars: int) -> NDArray[np.int64]:

@@ -37,7 +37,7 @@ def judged(candles: Candles, spec: ExperimentSpec) -> Backtest:
 
 
 def spec_of(**parts: dict[str, object]) -> ExperimentSpec:
-    base = {
+    base: dict[str, dict[str, object]] = {
         "evaluation": SINGLE,
         "features": {"scales": [1]},
         "windows": {"horizon_bars": 2},

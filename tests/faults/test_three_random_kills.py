@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from functools import partial
 
 import pytest
 
@@ -55,6 +56,16 @@ def first_step(machine: Machine, attempt: int, fold: int) -> int:
     return int(wait_for(found, 200).removeprefix(text).removesuffix("."))
 
 
+def has_ended(machine: Machine, attempt: Row) -> Row | None:
+    return machine.row(
+        "SELECT 1 FROM jobs_jobattempt WHERE id = %s AND ended_at IS NOT NULL", attempt["id"]
+    )
+
+
+def next_attempt(machine: Machine, job: str, attempt: Row) -> Row | None:
+    return next((row for row in machine.attempts(job) if row["id"] > attempt["id"]), None)
+
+
 def test_run_killed_at_three_random_steps_ends_bitwise_the_same(
     machine: Machine, undisturbed: Undisturbed
 ) -> None:
@@ -66,12 +77,7 @@ def test_run_killed_at_three_random_steps_ends_bitwise_the_same(
     for step in steps:
         attempt = at_step(machine, run, fold, step)
         kill(attempt["trainer_pid"])
-        wait_for(
-            lambda done=attempt: machine.row(
-                "SELECT 1 FROM jobs_jobattempt WHERE id = %s AND ended_at IS NOT NULL", done["id"]
-            ),
-            30,
-        )
+        wait_for(partial(has_ended, machine, attempt), 30)
         reached = last_step(machine, run, fold)
         if step == steps[-1]:  # three tries are all that a job has; a person resumes it
             row = machine.finished(run, 30)
@@ -79,12 +85,7 @@ def test_run_killed_at_three_random_steps_ends_bitwise_the_same(
             status, job_row = machine.api("POST", f"/api/runs/{run}/resume/")
             assert status == 202
             job = job_row["id"]
-        following = wait_for(
-            lambda known=attempt["id"], job=job: next(
-                (row for row in machine.attempts(job) if row["id"] > known), None
-            ),
-            120,
-        )
+        following = wait_for(partial(next_attempt, machine, job, attempt), 120)
         again = first_step(machine, following["id"], fold)
         assert reached - (again - 1) <= QUICK["checkpoint_steps"]
         print(f"killed after step {reached} or later, went on with step {again}")

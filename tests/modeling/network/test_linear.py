@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
 from modeling.network.choice import network_of
@@ -53,6 +55,6 @@ def test_the_size_is_known_without_building() -> None:
 
 
 def test_a_spec_names_its_module() -> None:
-    wanted = {"features": 3, "context_bars": 64, "scales": SCALES, "seed": 0}
+    wanted: dict[str, Any] = {"features": 3, "context_bars": 64, "scales": SCALES, "seed": 0}
     assert isinstance(network_of(LINEAR, **wanted), LinearHeads)
     assert isinstance(network_of(small_spec(), **wanted), EnhancedCryptoTransformer)

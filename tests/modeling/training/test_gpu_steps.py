@@ -100,4 +100,6 @@ def test_checkpoint_of_a_gpu_goes_on_there(tmp_path: Path) -> None:
         resume=newest_in(tmp_path),
     )
     assert recorder.steps == []
-    assert "random/cuda" in newest_in(tmp_path).arrays
+    kept = newest_in(tmp_path)
+    assert kept is not None
+    assert "random/cuda" in kept.arrays

@@ -37,7 +37,7 @@ def together(folder: Path, ranks: int = 2, **asked: object) -> list[dict[str, An
     return [json.loads((folder / f"told-{rank}.json").read_text()) for rank in range(ranks)]
 
 
-def alone(**asked: object) -> Recorder:
+def alone(**asked: Any) -> Recorder:
     torch.set_num_threads(1)
     recorder, task = Recorder(), fold_task(fit_samples=asked["fit_samples"])
     fit(model_of(asked), task, provenance=PROVENANCE, observer=recorder)
@@ -75,7 +75,7 @@ def test_one_process_computes_and_weighs_everything() -> None:
 @pytest.mark.slow
 def test_two_processes_follow_the_loss_curve_of_one(tmp_path: Path) -> None:
     # 199 samples in batches of 33: 17 here and 16 there, and one process has none of the last batch
-    asked = {"dropout": 0.0, "fit_samples": 199, "batch": 33}
+    asked: dict[str, Any] = {"dropout": 0.0, "fit_samples": 199, "batch": 33}
     recorder = alone(**asked)
     leader, follower = together(tmp_path, **asked)
     expected = [step.loss for step in recorder.steps]

@@ -10,6 +10,7 @@ import json
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -31,14 +32,14 @@ from tests.modeling.training.markets import (
 OURS = ("dropout", "fit_samples", "stop_at", "fails_at")
 
 
-def model_of(asked: dict[str, object]) -> ModelSpec:
+def model_of(asked: dict[str, Any]) -> ModelSpec:
     fields = {name: value for name, value in asked.items() if name not in OURS}
     spec = small_model(**fields)
     network = spec.network.model_copy(update={"dropout": asked.get("dropout", 0.1)})
     return spec.model_copy(update={"network": network})
 
 
-def main(folder: Path, asked: dict[str, object]) -> None:
+def main(folder: Path, asked: dict[str, Any]) -> None:
     torch.set_num_threads(1)
     rank, count = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     ranks = join(rank=rank, local_rank=rank, count=count)
