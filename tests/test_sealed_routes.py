@@ -60,7 +60,7 @@ class Finished:
         self.rows = object.__new__(Rows)
         self.rows.ids = {
             "experiments": {"pk": self.experiment.pk},
-            "runs": {"pk": self.run.pk, "set_pk": self.own.pk},
+            "runs": {"pk": self.run.pk, "set_pk": self.own.pk, "place": 1},
             "predictions": {"pk": self.own.pk},
             "backtests": {"pk": backtest.pk},
             "studies": {"pk": make_study(self.run).pk},

@@ -79,7 +79,7 @@ def six(value):
 def test_every_head_has_a_tab_with_scores_intervals_and_a_curve(client, run, own, head):
     page = page_of(client, run, head=head)
     assert 'aria-current="page"' in page.split('aria-label="Heads"')[1].split("</nav>")[0]
-    assert f"/runs/{run.pk}/predictions/{own.pk}/curves/{head}/" in page
+    assert f"/runs/{run.pk}/predictions/{own.pk}/of/1/curves/{head}/" in page
     assert "95 % intervals" in page
     assert "8 without a known outcome left out" in page
     figure = client.get(f"/runs/{run.pk}/predictions/{own.pk}/curves/{head}/").json()["figure"]
