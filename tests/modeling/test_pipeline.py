@@ -246,6 +246,6 @@ def test_run_whose_selection_knows_its_future_fails_and_says_so(monkeypatch):
     run = launch_experiment(experiment, user=user)[0]
     job = run_training(run)
     assert (job.status, job.code) == (JobStatus.FAILED, "causality")
-    assert "fit slice of fold 1 changed its selection" in job.message
+    assert "fit slice of fold 1, or its test blocks, changed its selection" in job.message
     run.refresh_from_db()
     assert not run.causality["passed"] and not run.folds.exists()
