@@ -23,7 +23,8 @@ from modeling.training.certificate import PredictedBlock, certify_predictions
 from modeling.training.fit import FittedFold
 from modeling.training.resident import Standards
 from modeling.windows.certificate import certify_fit
-from modeling.windows.make import Bars, FoldFit, FoldWindows, PoolPart, Windows, apply_fit
+from modeling.windows.learned import FoldFit, FoldWindows, apply_fit
+from modeling.windows.make import Bars, PoolPart, Windows
 from modeling.working import WorkingFold
 
 Json = dict[str, Any]  # Any: JSON has no narrower type

@@ -10,7 +10,8 @@ from modeling.folds import log_volatility_of, window_volatility
 from modeling.specs import ModelSpec
 from modeling.training.fit import FoldTask
 from modeling.training.resident import ResidentWindows, ScaledBars, Standards
-from modeling.windows.make import FoldWindows, Windows
+from modeling.windows.learned import FoldWindows
+from modeling.windows.make import Windows
 
 
 def fold_task(

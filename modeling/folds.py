@@ -27,7 +27,8 @@ from modeling.training.resident import (
     Standards,
     window_log_volatility,
 )
-from modeling.windows.make import AppliedFit, Bars, FoldWindows, Windows
+from modeling.windows.learned import AppliedFit, FoldWindows
+from modeling.windows.make import Bars, Windows
 from modeling.windows.targets import Labels
 
 

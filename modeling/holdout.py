@@ -30,7 +30,8 @@ from modeling.specs import ModelSpec
 from modeling.storing import write_end
 from modeling.trained import TrainedFold, block_of, raise_alarm, store_set
 from modeling.training.machine import set_threads
-from modeling.windows.make import PoolPart, Windows, pool_windows, prepare_fold
+from modeling.windows.learned import prepare_fold
+from modeling.windows.make import PoolPart, Windows, pool_windows
 from modeling.windows.selection import Selection
 
 Positions = NDArray[np.int64]

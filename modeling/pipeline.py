@@ -40,7 +40,8 @@ from modeling.training.fit import fit, steps_in_all
 from modeling.training.machine import set_threads
 from modeling.training.ranks import ALONE, Ranks
 from modeling.windows.errors import ContextTooShort, IntervalsMeet, NotEnoughHistory
-from modeling.windows.make import PoolPart, Windows, pool_windows, prepare_fold
+from modeling.windows.learned import prepare_fold
+from modeling.windows.make import PoolPart, Windows, pool_windows
 from modeling.windows.selection import Selection
 from modeling.windows.splits import Fold as WindowFold
 

@@ -26,7 +26,7 @@ from modeling.models import BaselineScore, Fold, PredictionSet, TrainingRun, Tri
 from modeling.sealed import instant
 from modeling.training.fit import FittedFold
 from modeling.training.weights import save_weights
-from modeling.windows.make import FoldWindows
+from modeling.windows.learned import FoldWindows
 
 PARQUET = "application/vnd.apache.parquet"
 

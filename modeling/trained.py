@@ -32,7 +32,8 @@ from modeling.sealed import instant
 from modeling.storing import store_in_run
 from modeling.training.machine import chosen_precision
 from modeling.training.resident import Standards
-from modeling.windows.make import AppliedFit, Bars, FoldFit, Windows, apply_fit
+from modeling.windows.learned import AppliedFit, FoldFit, apply_fit
+from modeling.windows.make import Bars, Windows
 from modeling.working import WorkingFold
 
 

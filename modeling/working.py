@@ -15,7 +15,8 @@ from modeling.network.heads import FiveHeads
 from modeling.specs import ModelSpec
 from modeling.training.machine import Precision
 from modeling.training.resident import Standards
-from modeling.windows.make import AppliedFit, Bars, Windows
+from modeling.windows.learned import AppliedFit
+from modeling.windows.make import Bars, Windows
 
 
 @dataclass(frozen=True)

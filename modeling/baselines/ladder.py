@@ -39,7 +39,8 @@ from modeling.evaluation.calibration import auto_threshold
 from modeling.specs import ModelSpec
 from modeling.training.fit import FoldTask
 from modeling.training.schedule import derived_seed
-from modeling.windows.make import FoldWindows, Windows
+from modeling.windows.learned import FoldWindows
+from modeling.windows.make import Windows
 
 Between = Callable[[], None]
 

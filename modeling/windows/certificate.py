@@ -13,7 +13,8 @@ from markets.features.compute import compute_features
 from markets.features.splice import splice_prices
 from markets.features.table import FeatureTable
 from modeling.specs import ModelSpec
-from modeling.windows.make import Bars, FoldFit, FoldWindows, PoolPart, Windows, learn_from_fit
+from modeling.windows.learned import FoldFit, FoldWindows, learn_from_fit
+from modeling.windows.make import Bars, PoolPart, Windows
 from modeling.windows.targets import RawTargets, join_raw, raw_targets
 
 LEARNED = ("selection", "scalers", "targets")

@@ -15,7 +15,7 @@ from modeling import certifying, fold_task, pipeline
 from modeling.causality import state_of
 from modeling.training.resident import ResidentWindows
 from modeling.windows import certificate, make
-from modeling.windows.make import learn_from_fit
+from modeling.windows.learned import learn_from_fit
 from modeling.windows.targets import raw_targets
 from tests.path import demo_version, make_people, quick_spec, run_training
 

@@ -15,7 +15,8 @@ from modeling.baselines.persistence import persistence_volatility
 from modeling.baselines.rungs import RungLabels
 from modeling.evaluation.metrics import accuracy, direction_auc, log_r2, rank_ic
 from modeling.specs import ModelSpec
-from modeling.windows.make import make_windows, prepare_fold
+from modeling.windows.learned import prepare_fold
+from modeling.windows.make import make_windows
 
 
 @pytest.fixture(scope="module", params=["BTCUSDT", "ETHUSDT"])

@@ -18,7 +18,8 @@ from modeling.training.resident import (
     standardised,
     window_log_volatility,
 )
-from modeling.windows.make import make_windows, prepare_fold
+from modeling.windows.learned import prepare_fold
+from modeling.windows.make import make_windows
 from tests.markets.features.market import quiet_market
 
 SPEC = ModelSpec.parse(

@@ -8,7 +8,8 @@ from modeling.baselines.ladder import LadderCase, climb
 from modeling.baselines.linear import fit_linear
 from modeling.fold_task import fold_task
 from modeling.folds import head_outputs
-from modeling.windows.make import pool_windows, prepare_fold
+from modeling.windows.learned import prepare_fold
+from modeling.windows.make import pool_windows
 from tests.markets.features.market import quiet_market
 from tests.modeling.windows import test_pool
 from tests.modeling.windows.test_pool import LATER, louder, part

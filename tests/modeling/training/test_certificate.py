@@ -21,7 +21,8 @@ from modeling.training import certificate
 from modeling.training.certificate import PredictedBlock, certify_predictions
 from modeling.training.predict import BATCH
 from modeling.training.resident import ResidentWindows, Standard, Standards
-from modeling.windows.make import FoldFit, Windows, apply_fit, cut_windows, learn_from_fit
+from modeling.windows.learned import FoldFit, apply_fit, learn_from_fit
+from modeling.windows.make import Windows, cut_windows
 from modeling.working import WorkingFold
 from tests.markets.features.market import quiet_market, without
 from tests.modeling.training.walks import windows_of

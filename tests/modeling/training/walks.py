@@ -18,7 +18,8 @@ from modeling.training.resident import (
     standardised,
     window_log_volatility,
 )
-from modeling.windows.make import FoldWindows, Windows, make_windows, prepare_fold
+from modeling.windows.learned import FoldWindows, prepare_fold
+from modeling.windows.make import Windows, make_windows
 from modeling.windows.targets import Labels
 from tests.modeling.training.markets import PROVENANCE
 

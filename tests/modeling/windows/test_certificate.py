@@ -9,7 +9,8 @@ from markets.features.splice import splice_prices
 from modeling.specs import ModelSpec
 from modeling.windows import certificate
 from modeling.windows.certificate import certify_fit
-from modeling.windows.make import learn_from_fit, make_windows, prepare_fold
+from modeling.windows.learned import learn_from_fit, prepare_fold
+from modeling.windows.make import make_windows
 from modeling.windows.targets import raw_targets
 from tests.markets.features.market import quiet_market
 

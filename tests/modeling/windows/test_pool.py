@@ -14,16 +14,8 @@ from modeling.fold_task import fold_task
 from modeling.specs import ModelSpec
 from modeling.windows.certificate import certify_fit
 from modeling.windows.errors import NotEnoughHistory
-from modeling.windows.make import (
-    FoldFit,
-    PoolPart,
-    apply_fit,
-    cut_pool,
-    learn_from_fit,
-    make_windows,
-    pool_windows,
-    prepare_fold,
-)
+from modeling.windows.learned import FoldFit, apply_fit, learn_from_fit, prepare_fold
+from modeling.windows.make import PoolPart, cut_pool, make_windows, pool_windows
 from modeling.windows.scaling import fit_scalers
 from modeling.windows.splits import SLICES
 from tests.markets.features.market import quiet_market
