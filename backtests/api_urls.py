@@ -1,21 +1,40 @@
 from django.urls import path
 
-from backtests import alarm_api, api, compare_api, holdout_api, study_api, trial_api
+from backtests import (
+    alarm_api,
+    api,
+    compare_api,
+    experiment_api,
+    holdout_api,
+    report_api,
+    study_api,
+    trial_api,
+)
 
 app_name = "backtests_api"
 urlpatterns = [
-    path("experiments/", api.ExperimentList.as_view(), name="experiment_list"),
-    path("experiments/estimate/", api.ExperimentEstimate.as_view(), name="experiment_estimate"),
-    path("experiments/<int:pk>/", api.ExperimentDetail.as_view(), name="experiment_detail"),
-    path("experiments/<int:pk>/runs/", api.ExperimentRuns.as_view(), name="experiment_runs"),
+    path("experiments/", experiment_api.ExperimentList.as_view(), name="experiment_list"),
+    path(
+        "experiments/estimate/",
+        experiment_api.ExperimentEstimate.as_view(),
+        name="experiment_estimate",
+    ),
+    path(
+        "experiments/<int:pk>/", experiment_api.ExperimentDetail.as_view(), name="experiment_detail"
+    ),
+    path(
+        "experiments/<int:pk>/runs/",
+        experiment_api.ExperimentRuns.as_view(),
+        name="experiment_runs",
+    ),
     path(
         "experiments/<int:pk>/archive/",
-        api.ExperimentArchive.as_view(),
+        experiment_api.ExperimentArchive.as_view(),
         name="experiment_archive",
     ),
     path(
         "experiments/<int:pk>/unarchive/",
-        api.ExperimentUnarchive.as_view(),
+        experiment_api.ExperimentUnarchive.as_view(),
         name="experiment_unarchive",
     ),
     path("experiments/<int:pk>/holdout/", holdout_api.ExperimentHoldout.as_view(), name="holdout"),
@@ -29,10 +48,16 @@ urlpatterns = [
     path("trials/summary/", trial_api.TrialSummary.as_view(), name="trial_summary"),
     path("backtests/", api.BacktestList.as_view(), name="backtest_list"),
     path("backtests/<int:pk>/", api.BacktestDetail.as_view(), name="backtest_detail"),
-    path("backtests/<int:pk>/trades/", api.BacktestTrades.as_view(), name="backtest_trades"),
+    path("backtests/<int:pk>/trades/", report_api.BacktestTrades.as_view(), name="backtest_trades"),
     path(
-        "backtests/<int:pk>/trades.csv", api.BacktestTradesCsv.as_view(), name="backtest_trades_csv"
+        "backtests/<int:pk>/trades.csv",
+        report_api.BacktestTradesCsv.as_view(),
+        name="backtest_trades_csv",
     ),
-    path("backtests/<int:pk>/equity/", api.BacktestEquity.as_view(), name="backtest_equity"),
-    path("backtests/<int:pk>/report.json", api.BacktestReport.as_view(), name="backtest_report"),
+    path("backtests/<int:pk>/equity/", report_api.BacktestEquity.as_view(), name="backtest_equity"),
+    path(
+        "backtests/<int:pk>/report.json",
+        report_api.BacktestReport.as_view(),
+        name="backtest_report",
+    ),
 ]
