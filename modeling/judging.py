@@ -14,7 +14,9 @@ from modeling.evaluation.abstention import abstention
 from modeling.evaluation.alarm import BlockScore, leak_alarm
 from modeling.evaluation.bands import Band, band_share
 from modeling.evaluation.calibration import uncalibrated_reason
-from modeling.evaluation.heads import HEADS, Priors, Scoring, judge_heads, score_heads
+from modeling.evaluation.cases import Priors, Scoring
+from modeling.evaluation.columns import HEADS
+from modeling.evaluation.heads import judge_heads, score_heads
 from modeling.evaluation.intervals import Between, no_pause
 from modeling.evaluation.paths import Path, spread_of, value_of
 from modeling.evaluation.table import PREDICTED, Table, of_instrument

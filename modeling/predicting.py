@@ -20,7 +20,8 @@ from markets.features.compute import compute_features
 from markets.features.registry import CODE_VERSION
 from markets.reading import ns_of
 from modeling.evaluation.alarm import leak_alarm
-from modeling.evaluation.heads import MIN_SAMPLES, score_heads
+from modeling.evaluation.columns import MIN_SAMPLES
+from modeling.evaluation.heads import score_heads
 from modeling.evaluation.table import Table, write_predictions
 from modeling.judging import add_certainty
 from modeling.models import ModelPrediction, instrument_name

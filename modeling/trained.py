@@ -20,8 +20,8 @@ from jobs.attempts import RunningAttempt
 from jobs.errors import JobFailed
 from modeling.evaluation.alarm import BlockScore
 from modeling.evaluation.calibration import Calibrator
+from modeling.evaluation.cases import Priors, Scoring
 from modeling.evaluation.effective import effective_samples
-from modeling.evaluation.heads import Priors, Scoring
 from modeling.evaluation.table import Table, predictions_sha256, read_fold
 from modeling.folds import known_columns
 from modeling.judging import MODEL, PRIOR

@@ -12,7 +12,8 @@ from accounts.models import Workspace
 from markets.candles.frame import Candles
 from markets.candles.synthetic import synthetic_candles
 from modeling.evaluation.bands import fit_band
-from modeling.evaluation.heads import Priors, Scoring, score_heads
+from modeling.evaluation.cases import Priors, Scoring
+from modeling.evaluation.heads import score_heads
 from modeling.evaluation.table import write_predictions
 from modeling.judging import add_certainty
 from modeling.models import HoldoutOpening, PredictionSet, TrainingRun

@@ -10,7 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modeling.evaluation import prepared
-from modeling.evaluation.heads import MIN_SAMPLES, Scoring, resampling, scorable_rows
+from modeling.evaluation.cases import Scoring
+from modeling.evaluation.columns import MIN_SAMPLES, scorable_rows
+from modeling.evaluation.draws import resampling
 from modeling.evaluation.intervals import Between, draw_values, interval_of, no_pause
 from modeling.evaluation.prepared import Bools, Floats, Ints
 

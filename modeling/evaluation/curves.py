@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from modeling.evaluation.heads import MIN_SAMPLES, Columns, scorable_rows
+from modeling.evaluation.columns import MIN_SAMPLES, Columns, scorable_rows
 from modeling.evaluation.metrics import reliability
 from modeling.measures import REGIME_NAMES
 

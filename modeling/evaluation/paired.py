@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modeling.evaluation import prepared
-from modeling.evaluation.heads import MIN_SAMPLES, REGIMES, RISKS, by_time, scorable_rows
+from modeling.evaluation.columns import MIN_SAMPLES, REGIMES, RISKS, scorable_rows
+from modeling.evaluation.draws import by_time
 from modeling.evaluation.intervals import (
     Between,
     Interval,

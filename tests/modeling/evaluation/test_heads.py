@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from sklearn import metrics as sklearn_metrics
 
-from modeling.evaluation.heads import HEADS, Priors, Scoring, judge_heads, score_heads
+from modeling.evaluation.cases import Priors, Scoring
+from modeling.evaluation.columns import HEADS
+from modeling.evaluation.heads import judge_heads, score_heads
 
 PRIORS = Priors(np.full(4, 0.25), np.full(3, 1 / 3), np.array(0.3))
 REALISED = ("realised_return", "realised_regime", "realised_volatility", "realised_risk")

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from modeling.evaluation.heads import Priors, Scoring, judge_heads
+from modeling.evaluation.cases import Priors, Scoring
+from modeling.evaluation.heads import judge_heads
 from modeling.evaluation.paired import COMPARED, mean_prediction, paired_differences, shared_bars
 from modeling.evaluation.table import PREDICTED
 from tests.modeling.evaluation.test_heads import prediction_table

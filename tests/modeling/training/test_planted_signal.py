@@ -15,7 +15,8 @@ from modeling.baselines.last_sign import last_sign
 from modeling.baselines.logistic import fit_logistic
 from modeling.baselines.rungs import RungLabels, trade_pays
 from modeling.evaluation.calibration import fit_calibrator
-from modeling.evaluation.heads import Priors, Scoring, judge_heads
+from modeling.evaluation.cases import Priors, Scoring
+from modeling.evaluation.heads import judge_heads
 from modeling.evaluation.intervals import Interval, auc_interval
 from modeling.evaluation.metrics import calibration_error, pearson_ic
 from modeling.presets import PRESETS
