@@ -29,13 +29,15 @@ COLUMNS = (*TIMES, "fold", "seed", *PREDICTED, *REALISED)
 NO_CLASS = -1
 INSTRUMENT = "instrument"
 """The column [n] of names in a table of several instruments; that of one instrument has none."""
+_POOLED = b"outsample.pooled"
 
 
 def write_predictions(path: Path, table: Mapping[str, Column], instrument: str) -> None:
     """Write a table (times int64 ns UTC, NaN or −1 where unknown) as zstd Parquet.
 
     In the file times are timestamp[us, UTC], and what is not known is null. `instrument` is the name
-    for a table that does not hold any.
+    for a table that does not hold any. The file remembers whether the table is one of several
+    instruments, since rows of all but one may be missing.
     """
     names = table.get(INSTRUMENT, np.full(len(table["open_at"]), instrument, dtype=object))
     arrays: dict[str, pa.Array] = {INSTRUMENT: pa.array(names, pa.string()).dictionary_encode()}
@@ -51,7 +53,8 @@ def write_predictions(path: Path, table: Mapping[str, Column], instrument: str) 
         else:
             number = values.astype(np.float64)
             arrays[name] = pa.array(number, mask=np.isnan(number))
-    pq.write_table(pa.table(arrays), path, compression="zstd")
+    metadata = {_POOLED: b"1"} if INSTRUMENT in table else None
+    pq.write_table(pa.table(arrays, metadata=metadata), path, compression="zstd")
 
 
 def read_predictions(path: Path) -> Table:
@@ -59,7 +62,7 @@ def read_predictions(path: Path) -> Table:
     stored = pq.read_table(path)
     table: Table = {}
     names = stored[INSTRUMENT].combine_chunks()
-    if len(names.dictionary) > 1:
+    if _POOLED in (stored.schema.metadata or {}) or len(names.dictionary) > 1:
         table[INSTRUMENT] = names.cast(pa.string()).to_numpy(zero_copy_only=False)
     for name in COLUMNS:
         column = stored[name].combine_chunks()

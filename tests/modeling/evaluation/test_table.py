@@ -59,6 +59,15 @@ def test_file_of_one_instrument_has_a_name_and_its_table_none(tmp_path):
     assert of_instrument(found, "BTC")["action"].tolist() == table(1)["action"].tolist()
 
 
+def test_file_of_a_pool_with_rows_of_one_alone_keeps_its_name(tmp_path):
+    path, rows = tmp_path / "left.parquet", named("ETH", 2)
+    write_predictions(path, rows, "BTC")
+    found = read_predictions(path)
+    assert instruments_in(found) == ("ETH",)
+    assert not len(of_instrument(found, "BTC")["open_at"])
+    assert predictions_sha256(found) == predictions_sha256(rows)
+
+
 def test_checksum_of_several_depends_on_names_and_order_and_that_of_one_does_not(pooled):
     assert predictions_sha256(table(1)) == predictions_sha256(of_instrument(pooled, "BTC"))
     renamed = {**pooled, INSTRUMENT: np.where(pooled[INSTRUMENT] == "BTC", "SOL", "ETH")}
