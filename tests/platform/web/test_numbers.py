@@ -3,7 +3,17 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from django.utils import timezone
 
-from web.templatetags.numbers import age, direction, instant, number, number_text, shown, status
+from web.templatetags.numbers import (
+    age,
+    day,
+    direction,
+    instant,
+    number,
+    number_text,
+    shown,
+    status,
+    verdict,
+)
 
 
 @pytest.mark.parametrize(
@@ -44,6 +54,17 @@ def test_zero_is_muted():
 
 def test_times_name_their_zone():
     assert "2024-03-24 12:40 UTC" in instant(datetime(2024, 3, 24, 12, 40, tzinfo=UTC))
+
+
+def test_a_day_is_that_in_utc():
+    east = timezone.get_fixed_timezone(120)
+    assert "2024-03-23" in day(datetime(2024, 3, 24, 1, 0, tzinfo=east))
+    assert "—" in day(None)
+
+
+@pytest.mark.parametrize("write", [number, status, verdict])
+def test_what_is_no_word_of_ours_is_written_as_text(write):
+    assert "<script>" not in write("<script>")
 
 
 def test_an_age_keeps_the_exact_time_on_hover():
