@@ -53,11 +53,13 @@ def finish_fold(
     task: FoldTask,
     *,
     seed: int,
+    unspent_s: float = 0.0,
     between: Callable[[str], None] = lambda doing: None,
 ) -> FoldResult:
     """Calibrate on the calibration slice, predict every window of the test block, climb the ladder of
     baselines, score the fold.
 
+    `unspent_s` are the seconds that the ladders of earlier folds have left.
     `between` is called with what is being done, between batches of predictions and again and again in
     each rung, and may raise.
     """
@@ -82,7 +84,7 @@ def finish_fold(
     case = LadderCase(spec, windows, fold, task, float(pays.mean()), seed)
     ladder = climb(
         case,
-        budget_s=budget_of(fitted.seconds, len(windows.folds)),
+        budget_s=budget_of(fitted.seconds, len(windows.folds), unspent_s),
         between=lambda rung: between(f"baseline {rung_label(rung)}"),
     )
     empty: Table = {}
@@ -110,6 +112,7 @@ def finish_fold(
                 name: list(found.notes) for name, found in ladder.rungs.items() if found.notes
             },
             "failed": ladder.failed,
+            "ladder_time": ladder.time,
         },
         ladder=ladder,
     )

@@ -196,15 +196,18 @@ def _failures(names: Sequence[str], folds: Sequence[Any]) -> dict[str, str]:  # 
         ]
         for name in names
     }
-    return {name: _in_words(failures) for name, failures in found.items() if failures}
+    return {name: _in_words(failures, len(folds)) for name, failures in found.items() if failures}
 
 
-def _in_words(failures: Sequence[tuple[int, str]]) -> str:
-    """The first reason with its fold, and in which other folds it failed too."""
-    (first, reason), *others = failures
-    numbers = ", ".join(str(number) for number, _ in others)
-    too = f"; failed in fold{'s' * (len(others) > 1)} {numbers}, too" if others else ""
-    return f"Fold {first}: {reason}{too}"
+def _in_words(failures: Sequence[tuple[int, str]], folds: int) -> str:
+    """In how many folds it failed and in which, and the first reason with its fold."""
+    first, reason = failures[0]
+    if folds == 1:
+        return f"Fold {first}: {reason}"
+    if len(failures) == folds:
+        return f"Failed in all {folds} folds. Fold {first}: {reason}"
+    numbers = ", ".join(str(number) for number, _ in failures)
+    return f"Failed in {len(failures)} of {folds} folds ({numbers}). Fold {first}: {reason}"
 
 
 def _notes(name: str, folds: Sequence[Any]) -> str:  # Any: Fold rows

@@ -17,7 +17,7 @@ from jobs.statuses import EventKind
 from markets.candles.frame import Candles
 from markets.features.compute import compute_features
 from markets.reading import ns_of
-from modeling.baselines.ladder import Ladder
+from modeling.baselines.ladder import Ladder, unspent_s
 from modeling.baselines.linear import fit_linear
 from modeling.baselines.rungs import RungFailed
 from modeling.certifying import certify_fold, certify_predicted, certify_tables
@@ -159,11 +159,27 @@ def _train_fold(
         attempt.raise_if_stopping()
         attempt.progress(share, f"{stage.title}: {doing}")
 
-    result = finish_fold(spec, windows, fold, fitted, task, seed=run.seed, between=between)
+    result = finish_fold(
+        spec,
+        windows,
+        fold,
+        fitted,
+        task,
+        seed=run.seed,
+        unspent_s=_unspent_s(run, attempt, before=cut.number),
+        between=between,
+    )
     _log_ladder(attempt, stage, result.ladder)
     attempt.progress(share, f"{stage.title}: checking that no prediction knows the future")
     certify_predicted(run, attempt, windows, fold, fitted, result)
     store_fold(run, attempt, fold, fitted, result)
+
+
+def _unspent_s(run: TrainingRun, attempt: RunningAttempt, *, before: int) -> float:
+    """Seconds of the ladder that the folds so far have left; a resumed run finds them as well."""
+    finished = run.folds.filter(number__lt=before).exclude(finished_at=None)
+    newest = attempt.write(lambda: finished.order_by("number").last())
+    return unspent_s(newest.state) if newest is not None else 0.0
 
 
 @contextmanager

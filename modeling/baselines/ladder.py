@@ -6,6 +6,7 @@ import dataclasses
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -102,11 +103,20 @@ class LadderCase:
 
 @dataclass(frozen=True)
 class Ladder:
-    """The rungs that succeeded on one fold, the reasons of those that did not, and seconds of each."""
+    """The rungs that succeeded on one fold, the reasons of those that did not, and seconds of each.
 
+    `budget_s` are the seconds that they might take together.
+    """
+
+    budget_s: float
     rungs: dict[str, RungFold] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def time(self) -> dict[str, float]:
+        """What is kept with the fold, for `unspent_s`."""
+        return {"budget_s": self.budget_s, "spent_s": sum(self.seconds.values())}
 
 
 def climb(
@@ -122,7 +132,7 @@ def climb(
     may raise. A rung that cannot be fitted is in `failed` with its reason, and so is each that begins
     or still works after `budget_s` seconds; a linear fit in progress is not interrupted.
     """
-    ladder, began = Ladder(), clock()
+    ladder, began = Ladder(budget_s), clock()
     for name in ladder_of(case.spec):
         rung, started = LADDER[name], clock()
 
@@ -155,9 +165,21 @@ def ladder_of(spec: ModelSpec) -> tuple[str, ...]:
     return (*others, GRADIENT_BOOSTING)
 
 
-def budget_of(network_s: float, folds: int) -> float:
-    """Seconds of a fold's ladder: those of its network, or the fold's part of two minutes."""
-    return max(network_s, LADDER_S / folds)
+def budget_of(network_s: float, folds: int, unspent_s: float = 0.0) -> float:
+    """Seconds of a fold's ladder: those of its network, or the fold's part of two minutes; and what
+    the folds before it have left.
+    """
+    return max(network_s, LADDER_S / folds) + unspent_s
+
+
+def unspent_s(state: Mapping[str, Any]) -> float:  # Any: JSON of a fold
+    """Seconds that a finished fold leaves to the next one; its own were topped up by those before it.
+
+    A linear fit that ran over the time takes none of the next fold's. Folds that were finished by an
+    earlier release leave nothing.
+    """
+    taken = state.get("ladder_time", {"budget_s": 0.0, "spent_s": 0.0})
+    return float(max(taken["budget_s"] - taken["spent_s"], 0.0))
 
 
 def _prior(case: LadderCase, between: Between) -> RungFold:

@@ -91,7 +91,10 @@ def test_a_rung_that_failed_on_one_fold_is_scored_on_none_and_says_where():
     for name in PREDICTED:
         partly[name][:600] = np.nan
     found = judged(fold(1, failed={"dlinear": "no memory"}), fold(2), dlinear=partly)
-    assert found.rungs["dlinear"] == {"metrics": {}, "reason": "Fold 1: no memory"}
+    assert found.rungs["dlinear"] == {
+        "metrics": {},
+        "reason": "Failed in 1 of 2 folds (1). Fold 1: no memory",
+    }
     assert found.verdict["action"]["rungs"] == {}
     assert found.metrics["action"]["samples"]["value"] == ROWS
     assert found.predicting == ("model",)
@@ -162,8 +165,10 @@ def test_the_alarm_looks_at_every_path():
     assert "path 5" in named and not {"path 1", "path 2"} & named
 
 
-def test_a_rung_that_failed_in_many_folds_names_them_and_one_reason():
+def test_a_rung_that_failed_in_some_folds_says_in_how_many_and_one_reason():
     slow = {"logistic": "stopped: the baselines had 4 s"}
     found = judged(fold(1), fold(2, failed=slow), fold(5, failed=slow), logistic=table(0.8, 2))
     reason = found.rungs["logistic"]["reason"]
-    assert reason == "Fold 2: stopped: the baselines had 4 s; failed in fold 5, too"
+    assert reason == "Failed in 2 of 3 folds (2, 5). Fold 2: stopped: the baselines had 4 s"
+    everywhere = judged(*(fold(k, failed=slow) for k in range(1, 29)), logistic=table(0.8, 2))
+    assert everywhere.rungs["logistic"]["reason"].startswith("Failed in all 28 folds. Fold 1: ")

@@ -80,6 +80,17 @@ def test_finished_folds_are_asked_for_again_when_the_database_returns(run, attem
     assert not pipeline._is_finished(run, attempt, 2)
 
 
+def test_a_resumed_run_finds_the_time_of_the_ladder_that_finished_folds_have_left(run, attempt):
+    times = {1: (40.0, 4.0), 2: (76.0, 50.0), 4: (60.0, 1.0)}
+    for number, (budget_s, spent_s) in times.items():
+        state = {"ladder_time": {"budget_s": budget_s, "spent_s": spent_s}}
+        factories.Fold.objects.create(
+            run=run, number=number, state=state, finished_at=run.created_at
+        )
+    left = [pipeline._unspent_s(run, attempt, before=number) for number in (1, 2, 3, 4)]
+    assert left == [0.0, 36.0, 26.0, 26.0]
+
+
 def test_damaged_checkpoint_is_told_once_however_often_the_commit_is_tried(
     run, attempt, away_once, tmp_path
 ):

@@ -8,7 +8,7 @@ import pytest
 
 from markets.features.compute import compute_features
 from modeling.baselines import ladder as ladders
-from modeling.baselines.ladder import LADDER, LadderCase, budget_of, climb
+from modeling.baselines.ladder import LADDER, LadderCase, budget_of, climb, unspent_s
 from modeling.baselines.rungs import RungFailed, RungFold
 from modeling.specs import ModelSpec
 from modeling.training.fit import FoldTask
@@ -151,3 +151,40 @@ def test_what_is_called_between_hears_the_name_of_the_rung_and_may_end_the_ladde
 
 def test_a_fold_has_the_time_of_its_network_or_its_part_of_two_minutes():
     assert (budget_of(10, 4), budget_of(45, 4), budget_of(0, 28)) == (30, 45, 120 / 28)
+
+
+def climbed_folds(monkeypatch, case, seconds):
+    """The ladders of folds whose one rung asks the clock after every second of work."""
+    now = 0.0
+    found, left = [], 0.0
+    for needed in seconds:
+
+        def working(case, between, needed=needed):
+            nonlocal now
+            for _ in range(needed):
+                now += 1
+                between()
+            return RungFold({})
+
+        only(monkeypatch, working=working)
+        budget_s = budget_of(0.0, len(seconds), left)
+        found.append(climb(case, budget_s=budget_s, clock=lambda: now))
+        left = unspent_s({"ladder_time": found[-1].time})
+    return found
+
+
+def test_later_folds_may_use_the_time_that_earlier_ones_have_left(case, monkeypatch):
+    """Five folds have 24 s each; the busy third one takes what the first two did not need."""
+    found = climbed_folds(monkeypatch, case, [4, 4, 60, 4, 4])
+    assert [ladder.failed for ladder in found] == [{}] * 5
+    assert [ladder.budget_s for ladder in found] == [24, 44, 64, 28, 48]
+
+
+def test_a_fold_that_took_too_long_takes_nothing_of_the_next_one(case, monkeypatch):
+    first, second = climbed_folds(monkeypatch, case, [100, 30])
+    assert "the baselines had 60 s on this fold" in first.failed["working"]
+    assert (second.budget_s, second.failed) == (60, {})
+
+
+def test_a_fold_of_an_earlier_release_leaves_no_time():
+    assert unspent_s({"failed": {}}) == 0.0
