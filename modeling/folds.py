@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from modeling.baselines.ladder import Ladder, LadderCase, budget_of, climb, ladder_of
 from modeling.baselines.rungs import trade_pays
 from modeling.evaluation.bands import fit_band
-from modeling.evaluation.calibration import auto_threshold, fit_calibrator
+from modeling.evaluation.calibration import fit_calibrator
 from modeling.evaluation.table import INSTRUMENT, PREDICTED, Table
+from modeling.evaluation.thresholds import CalibrationActions
 from modeling.judging import MODEL, fold_metrics
 from modeling.measures import rung_label
 from modeling.network.heads import FiveHeads
@@ -34,12 +35,12 @@ from modeling.windows.targets import Labels
 
 @dataclass(frozen=True)
 class FoldResult:
-    """Tables by rung ("model" is ours; NaN throughout where a rung failed), thresholds on |action|,
-    scores, what to keep, and the ladder they come from.
+    """Tables by rung ("model" is ours; NaN throughout where a rung failed), actions on the calibration
+    slice, scores, what to keep, and the ladder they come from.
     """
 
     tables: dict[str, Table]
-    thresholds: dict[str, float]
+    calibration: CalibrationActions
     metrics: dict[str, Any]
     state: dict[str, Any]
     ladder: Ladder
@@ -97,7 +98,9 @@ def finish_fold(
     }
     return FoldResult(
         tables=tables,
-        thresholds={MODEL: auto_threshold(seen.action)} | _thresholds(ladder),
+        calibration=CalibrationActions(
+            windows.open_time[calibration], {MODEL: seen.action, **_calibration_actions(ladder)}
+        ),
         metrics=fold_metrics(tables, spec, fold.fold.effective["test"]),
         state={
             **fold.learned.to_json(),
@@ -165,9 +168,11 @@ def log_volatility_of(windows: Windows, context_bars: int) -> NDArray[np.float64
     return np.concatenate(each)
 
 
-def _thresholds(ladder: Ladder) -> dict[str, float]:
+def _calibration_actions(ladder: Ladder) -> dict[str, NDArray[np.float64]]:
     return {
-        name: found.threshold for name, found in ladder.rungs.items() if found.threshold is not None
+        name: found.calibration_action
+        for name, found in ladder.rungs.items()
+        if found.calibration_action is not None
     }
 
 

@@ -38,7 +38,7 @@ def store_fold(
     fitted: FittedFold,
     result: FoldResult,
 ) -> None:
-    """Weights and predictions of a finished fold, in one transaction with its row."""
+    """Weights, predictions and calibration of a finished fold, in one transaction with its row."""
     with scratch_folder() as scratch:
         weights = scratch / "weights.safetensors"
         weights_sha256 = save_weights(
@@ -46,18 +46,22 @@ def store_fold(
         )
         tables = scratch / "predictions.parquet"
         write_fold(tables, result.tables)
+        calibration = scratch / "calibration.parquet"
+        result.calibration.write(calibration)
+        thresholds = result.calibration.thresholds()
 
         def store() -> None:
             values = {
                 "splits": fold.fold.to_json(),
                 "epochs": len(fitted.history),
                 "best_epoch": fitted.best_epoch,
-                "threshold": result.thresholds[MODEL],
-                "state": result.state | {"thresholds": result.thresholds},
+                "threshold": thresholds[MODEL],
+                "state": result.state | {"thresholds": thresholds},
                 "metrics": result.metrics,
                 "weights": store_in_run(run, weights, "application/octet-stream"),
                 "weights_sha256": weights_sha256,
                 "predictions": store_in_run(run, tables),
+                "calibration": store_in_run(run, calibration),
                 "finished_at": Now(),
             }
             Fold.objects.update_or_create(run=run, number=fold.fold.number, defaults=values)

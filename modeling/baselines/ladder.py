@@ -36,7 +36,6 @@ from modeling.baselines.rungs import (
     every,
     thinning_note,
 )
-from modeling.evaluation.calibration import auto_threshold
 from modeling.specs import ModelSpec
 from modeling.training.fit import FoldTask
 from modeling.training.schedule import derived_seed
@@ -200,7 +199,7 @@ def _last_sign(case: LadderCase, between: Between) -> RungFold:
     seen = last_sign(returns, case.windows.bars(case.fold.fold.calibration))
     if not len(seen):
         raise RungFailed("found no calibration samples; expected at least one")
-    return RungFold({"action": last_sign(returns, case.tested)}, threshold=auto_threshold(seen))
+    return RungFold({"action": last_sign(returns, case.tested)}, calibration_action=seen)
 
 
 def _har(case: LadderCase, between: Between) -> RungFold:

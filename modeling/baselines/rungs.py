@@ -71,13 +71,20 @@ class RungPredictions:
 @dataclass(frozen=True)
 class RungFold:
     """A rung on one test block: columns of a prediction table by name, [n] each, for the heads it
-    has; the threshold on |action| where it has one; and sentences about what was simplified.
+    has; its action [m] on the calibration slice where it has one; and sentences about what was
+    simplified.
     """
 
     columns: dict[str, Floats]
-    threshold: float | None = None
+    calibration_action: Floats | None = None
     calibrator: Calibrator | None = None
     notes: tuple[str, ...] = ()
+
+    @property
+    def threshold(self) -> float | None:
+        """The 0.90 quantile of |a| on the calibration slice; None without an action."""
+        seen = self.calibration_action
+        return None if seen is None else auto_threshold(seen)
 
 
 class RungFailed(ValueError):
@@ -131,7 +138,7 @@ def calibrated_fold(
     calibrator = fit_calibrator(seen.confidence_raw, pays)
     return RungFold(
         columns=ahead.columns(calibrator.apply(ahead.confidence_raw)),
-        threshold=auto_threshold(seen.action),
+        calibration_action=seen.action,
         calibrator=calibrator,
         notes=notes,
     )

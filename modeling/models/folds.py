@@ -25,6 +25,10 @@ class Fold(models.Model):
     predictions = models.ForeignKey(
         StoredFile, null=True, on_delete=models.PROTECT, related_name="+"
     )
+    # Actions on the calibration slice; None for a fold that an earlier release finished.
+    calibration = models.ForeignKey(
+        StoredFile, null=True, on_delete=models.PROTECT, related_name="+"
+    )
 
     class Meta:
         ordering = ["number"]
