@@ -39,7 +39,8 @@ CLASSES = {"regime": REGIME_NAMES, "risk": RISK_NAMES}
 class Judged:
     """A prediction set and what was said of it: stored scores, verdicts, rungs with scores or reason.
 
-    `unscored` says why there are no scores at all.
+    `unscored` says why there are no scores at all; `is_of_all` that they are on all instruments, one of
+    which is looked at.
     """
 
     row: PredictionSet
@@ -47,6 +48,7 @@ class Judged:
     verdict: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     rungs: Iterable[BaselineScore] = ()
     unscored: str = ""
+    is_of_all: bool = False
 
     def scored_rows(self, head: str) -> int:
         """How many of the last rows this head was scored on, rows without a label included: all of a

@@ -30,8 +30,10 @@ def predictions(request: HttpRequest, pk: int) -> HttpResponse:
     if row is not None:
         row.run = run
         context |= _look_at(row, request.GET.get("instrument", ""))
+        judged = _judged(row, run)
+        context["is_scored_alone"] = not judged.is_of_all
         try:
-            context |= predictions_context(_judged(row, run), request.GET)
+            context |= predictions_context(judged, request.GET)
         except InvalidRange as error:
             raise BadRequest(f"{error.field}: {error}") from error
     return render(request, "modeling/predictions.html", context)
@@ -149,7 +151,7 @@ def _judged(row: PredictionSet, run: TrainingRun) -> Judged:
         return Judged(row, _own_scores(row, opening.metrics if opening else {}))
     if row.rung != PredictionSet.MODEL:
         own = [score.metrics for score in rungs if score.rung == row.rung]
-        return Judged(row, own[0] if own else {})
+        return Judged(row, own[0] if own else {}, is_of_all=bool(run.experiment.others))
     if "instruments" in run.metrics:
         return Judged(row, _own_scores(row, run.metrics))
     return Judged(row, run.metrics, {} if run.is_withheld else run.verdict, rungs)

@@ -82,6 +82,14 @@ def test_page_looks_at_one_instrument_and_leads_to_the_others(client, run):
     assert client.get(address, {"instrument": "ETH"}).status_code == 404
 
 
+def test_page_says_that_a_rung_is_scored_on_all_instruments(client, run):
+    row = run.prediction_sets.get()
+    row.pk, row.rung = None, "logistic"
+    row.save()
+    page = client.get(f"/runs/{run.pk}/predictions/", {"set": row.pk, "instrument": 2})
+    assert f"those of {NAMES[1]}, the scores on all instruments together" in page.content.decode()
+
+
 def test_chart_and_curves_are_those_of_the_instrument(client, run):
     row = run.prediction_sets.get()
     address = f"/runs/{run.pk}/predictions/{row.pk}/of"
