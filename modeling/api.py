@@ -13,7 +13,14 @@ from accounts.rest import Problem, whole_number
 from jobs.api import JobSerializer, cancelled, started
 from markets.api.datasets import SPAN, SPAN_SCHEMA, span_of
 from markets.candles.aggregate import MAX_POINTS
-from modeling.models import BaselineScore, Fold, MetricPoint, PredictionSet, TrainingRun
+from modeling.models import (
+    BaselineScore,
+    Fold,
+    MetricPoint,
+    PredictionSet,
+    TrainingRun,
+    instrument_name,
+)
 from modeling.reading import prediction_rows
 from modeling.selections import selection_of, selection_report
 from modeling.services import resume_run
@@ -269,7 +276,7 @@ class PredictionDetail(VisibleRows):
 
 def _place_of(wanted: str, row: PredictionSet) -> int:
     """Which of the predicted instruments has this name. Raises Problem."""
-    known = row.run.experiment.instruments if row.run else [str(row.version.dataset.instrument)]
+    known = row.run.experiment.instruments if row.run else [instrument_name(row.version)]
     if wanted not in known:
         expected = ", ".join(known)
         raise Problem.of_field("instrument", f"found {wanted[:80]!r}; expected one of {expected}")

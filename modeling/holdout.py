@@ -74,7 +74,7 @@ def score_holdout(opening: HoldoutOpening, attempt: RunningAttempt) -> None:
     attempt.raise_if_stopping()
     with scratch_folder() as scratch:
         path = scratch / "holdout.parquet"
-        write_predictions(path, predicted, str(run.experiment.version.dataset.instrument))
+        write_predictions(path, predicted, instrument_name(run.experiment.version))
 
         def store() -> None:
             opening.predictions = store_set(fold, predicted, path, run=run, is_holdout=True)

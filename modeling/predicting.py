@@ -92,7 +92,7 @@ def predict_version(row: ModelPrediction, attempt: RunningAttempt) -> None:
     attempt.raise_if_stopping()
     with scratch_folder() as scratch:
         path = scratch / "predictions.parquet"
-        write_predictions(path, predicted, str(version.dataset.instrument))
+        write_predictions(path, predicted, instrument_name(version))
 
         def store() -> None:
             row.predictions = store_set(fold, predicted, path)

@@ -41,8 +41,8 @@ def prediction_rows(row: PredictionSet, span: CandleRange) -> list[dict[str, Any
     """The first `span.most` predictions of the span as plain JSON; what is not known is null."""
     table = {name: values[: span.most] for name, values in prediction_columns(row, span).items()}
     opens, knowns = iso_times(table["open_at"]), iso_times(table["known_at"])
-    instrument = str(row.version.dataset.instrument)
-    instruments = table.get(INSTRUMENT, np.full(len(opens), instrument, dtype=object))
+    own = np.full(len(opens), instrument_name(row.version), dtype=object)
+    instruments = table.get(INSTRUMENT, own)
     return [
         {
             "instrument": instruments[place],

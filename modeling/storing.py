@@ -22,7 +22,7 @@ from modeling.evaluation.table import (
 )
 from modeling.folds import FoldResult
 from modeling.judging import MODEL, Judgement
-from modeling.models import BaselineScore, Fold, PredictionSet, TrainingRun, Trial
+from modeling.models import BaselineScore, Fold, PredictionSet, TrainingRun, Trial, instrument_name
 from modeling.sealed import instant
 from modeling.training.fit import FittedFold
 from modeling.training.weights import save_weights
@@ -95,7 +95,7 @@ def store_result(
 
     Rungs are kept on the first path, the model on each.
     """
-    instrument = str(run.experiment.version.dataset.instrument)
+    instrument = instrument_name(run.experiment.version)
     notices = [*run.notices, *judgement.notices]
     sets = [(rung, paths[0]) for rung in judgement.predicting]
     sets += [(MODEL, path) for path in paths[1:]]

@@ -72,6 +72,17 @@ def test_api_names_what_it_knows_when_asked_for_another(alice, run):
     assert f"expected one of {', '.join(NAMES)}" in found["fields"]["instrument"]
 
 
+def test_api_calls_an_instrument_by_the_name_it_is_asked_by(alice):
+    version = factories.make_version(alice.first_workspace())
+    instrument = version.dataset.instrument
+    instrument.kind = "perpetual"
+    instrument.save()
+    run = factories.make_run(factories.make_experiment(alice.first_workspace(), version))
+    name = f"{NAMES[0]} perpetual"
+    assert {row["instrument"] for row in answer(alice, run).json()} == {name}
+    assert answer(alice, run, instrument=name).json() == answer(alice, run).json()
+
+
 def test_page_looks_at_one_instrument_and_leads_to_the_others(client, run):
     address = f"/runs/{run.pk}/predictions/"
     page = client.get(address, {"instrument": 2}).content.decode()
