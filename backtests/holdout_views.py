@@ -9,6 +9,8 @@ from accounts import audit
 from accounts.editing import require_editor_of, user_of
 from backtests.experiment_views import experiment_page, fetched
 from backtests.openings import HoldoutRefused, open_and_backtest
+from jobs.errors import QueueFull
+from jobs.views import refused_for_now
 from modeling.models import TrainingRun
 
 
@@ -31,6 +33,11 @@ def holdout_open(request: HttpRequest, pk: int) -> HttpResponse:
         return experiment_page(
             request, fetched(request, pk), status=status, holdout_problem=str(error), typed=name
         )
+    except QueueFull as error:
+        page = experiment_page(
+            request, fetched(request, pk), holdout_problem=error.message, typed=name
+        )
+        return refused_for_now(page, error)
     if is_new:
         audit.record(
             "open_holdout",

@@ -10,8 +10,10 @@ from backtests.confidence import require_calibrated
 from backtests.models import Backtest
 from backtests.services import identity_of, own_name, queue_behind
 from backtests.specs import BacktestSpec, SpanSpec
+from modeling.measures import scores_on
 from modeling.models import Experiment, HoldoutOpening, TrainingRun, instrument_name
 from modeling.openings import HoldoutRefused, experiments_that_share, open_holdout
+from modeling.services import sealed_versions
 from specs.declaration import InvalidSpec
 
 
@@ -22,7 +24,7 @@ def open_and_backtest(
     """Open the hold-out with one run and queue its backtest over that span behind the scoring.
 
     `name` must be the name of the experiment, typed. True when this is a new, counted opening.
-    Raises HoldoutRefused, and JobConflict when the key belongs to other work.
+    Raises HoldoutRefused, QueueFull over a quota, and JobConflict when the key belongs to other work.
     """
     if name != run.experiment.name:
         raise HoldoutRefused(
@@ -45,18 +47,20 @@ def _tell_reports(experiment: Experiment) -> None:
 
 
 def _queue_backtests(opening: HoldoutOpening, user: User) -> None:
-    """On the first instrument, and on each of the others as a trial of its own."""
+    """On the first instrument, and on each of the others as a trial of its own; on none that ends before
+    the seal.
+    """
     experiment, run = opening.experiment, opening.run
     spec = BacktestSpec.parse(experiment.backtest_spec)
     try:
-        require_calibrated(spec, run.metrics)
+        require_calibrated(spec, scores_on(run.metrics, instrument_name(experiment.version)))
     except InvalidSpec as error:
         text = f"The experiment's backtest cannot be run on this run. {error}."
         raise HoldoutRefused("uncalibrated", text) from error
     # A span of the walk-forward part would leave nothing of the hold-out.
     whole = spec.model_copy(update={"span": SpanSpec()})
     # The first instrument last: of several rows the newest is the one that answers name.
-    for version in reversed(experiment.pool):
+    for version in reversed(sealed_versions(experiment)):
         is_first = version == experiment.version
         more = ("hold-out",) if is_first else ("hold-out", instrument_name(version))
         queue_behind(

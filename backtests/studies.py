@@ -26,7 +26,14 @@ from backtests.variants import (
 from jobs.errors import JobConflict, QueueFull
 from jobs.idempotency import remember, replay
 from jobs.models import Job
-from jobs.services import RESUMABLE, RETRY_AFTER_S, enqueue, request_cancel, resume_job
+from jobs.services import (
+    RESUMABLE,
+    RETRY_AFTER_S,
+    enqueue,
+    queued_for_trainers,
+    request_cancel,
+    resume_job,
+)
 from jobs.statuses import JobKind, JobStatus, Queue
 from markets.models import DatasetVersion
 from modeling.models import Experiment, TrainingRun
@@ -201,9 +208,7 @@ def _refuse_unusable(planned: list[Planned]) -> None:
 
 def _refuse_full_queue(workspace: Workspace, needed: int) -> None:
     limit = settings.JOBS_QUEUED_TRAININGS
-    queued = Job.objects.filter(
-        workspace=workspace, kind=JobKind.TRAINING, status=JobStatus.QUEUED
-    ).count()
+    queued = queued_for_trainers(workspace)
     if queued + needed > limit:
         raise QueueFull(
             "quota_queued",

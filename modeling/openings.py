@@ -58,7 +58,7 @@ def open_holdout(
     """Count an opening and queue the scoring of one succeeded run. With a known key the earlier
     opening comes back, and False; an opening whose job did not succeed is tried again, not counted.
 
-    Raises HoldoutRefused, and JobConflict when the key belongs to other work.
+    Raises HoldoutRefused, QueueFull over a quota, and JobConflict when the key belongs to other work.
     """
     experiment = run.experiment
     request_sha256 = hashlib.sha256(f"holdout {run.pk}".encode()).hexdigest()

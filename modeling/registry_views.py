@@ -16,7 +16,7 @@ from accounts.editing import listing, new_key, require_editor_of, search_text, u
 from artifacts.store import FileChanged
 from jobs.errors import InvalidIdempotencyKey, JobConflict, QueueFull
 from jobs.statuses import JobStatus
-from jobs.views import live_context, with_job
+from jobs.views import live_context, refused_for_now, with_job
 from markets.models import DatasetVersion
 from markets.reading import InvalidRange
 from modeling.cards import trained_on
@@ -178,7 +178,9 @@ def model_predict(request: HttpRequest, pk: int) -> HttpResponse:
         return _page(request, model, status=400, problem=str(error))
     except RegistryRefused as error:
         return _page(request, model, status=409, problem=str(error))
-    except (JobConflict, QueueFull, InvalidIdempotencyKey) as error:
+    except QueueFull as error:
+        return refused_for_now(_page(request, model, problem=error.message), error)
+    except (JobConflict, InvalidIdempotencyKey) as error:
         problem = getattr(error, "message", str(error))
         return _page(request, model, status=409, problem=problem)
     if is_new:

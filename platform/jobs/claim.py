@@ -13,7 +13,7 @@ from django.db.models.functions import Coalesce, Now
 
 from jobs.events import record
 from jobs.models import Job, JobAttempt, JobEvent
-from jobs.statuses import EventKind, JobKind, JobStatus
+from jobs.statuses import TRAINER_KINDS, EventKind, JobStatus
 from jobs.transitions import move
 
 logger = logging.getLogger(__name__)
@@ -80,7 +80,7 @@ def _note_refusal(job: Job, last: JobAttempt | None, claimant: Claimant) -> None
 
 
 def _win(job: Job) -> bool:
-    if job.kind == JobKind.TRAINING and _trainings_running(job) >= settings.JOBS_RUNNING_TRAININGS:
+    if job.kind in TRAINER_KINDS and _trainings_running(job) >= settings.JOBS_RUNNING_TRAININGS:
         return False
     ended_well = Job.objects.filter(pk=OuterRef("after_id"), status=JobStatus.SUCCEEDED)
     return move(
@@ -97,5 +97,4 @@ def _win(job: Job) -> bool:
 
 
 def _trainings_running(job: Job) -> int:
-    rows = Job.objects.active().filter(workspace=job.workspace_id, kind=JobKind.TRAINING)
-    return rows.count()
+    return Job.objects.for_trainers().active().filter(workspace=job.workspace_id).count()

@@ -15,6 +15,7 @@ from accounts.models import VisibleQuerySet, WorkspaceRow
 from jobs.statuses import (
     ACTIVE,
     TERMINAL,
+    TRAINER_KINDS,
     EventKind,
     ExitKind,
     JobKind,
@@ -43,11 +44,16 @@ class JobQuerySet(VisibleQuerySet):
     def active(self) -> Self:
         return self.filter(status__in=ACTIVE)
 
+    def for_trainers(self) -> Self:
+        """What a trainer process does: trainings, and predictions by a network that is there."""
+        return self.filter(kind__in=TRAINER_KINDS)
+
     def claimable(self, queue: str) -> Self:
         """Queued jobs a worker of this queue would win now, oldest first."""
         running = (
-            Job.objects.active()
-            .filter(kind=JobKind.TRAINING, workspace=OuterRef("workspace"))
+            Job.objects.for_trainers()
+            .active()
+            .filter(workspace=OuterRef("workspace"))
             .order_by()
             .values("workspace")
             .annotate(number=Count("pk"))
@@ -57,7 +63,7 @@ class JobQuerySet(VisibleQuerySet):
             self.filter(UNBLOCKED, queue=queue, status=JobStatus.QUEUED, available_at__lte=Now())
             .annotate(trainings=Coalesce(Subquery(running), 0))
             .filter(
-                ~Q(kind=JobKind.TRAINING) | Q(trainings__lt=settings.JOBS_RUNNING_TRAININGS),
+                ~Q(kind__in=TRAINER_KINDS) | Q(trainings__lt=settings.JOBS_RUNNING_TRAININGS),
             )
             .order_by("created_at", "pk")
         )

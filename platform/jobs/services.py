@@ -17,7 +17,7 @@ from jobs.errors import JobConflict, QueueFull
 from jobs.events import record
 from jobs.models import Job, JobAttempt
 from jobs.publishing import publish_after_commit
-from jobs.statuses import LAUNCHES, TERMINAL, EventKind, JobKind, JobStatus
+from jobs.statuses import LAUNCHES, TERMINAL, TRAINER_KINDS, EventKind, JobKind, JobStatus
 from jobs.transitions import AFTER_NOT_SUCCEEDED, cancel_queued, move, release_waiting
 
 __all__ = ["JobConflict", "QueueFull", "enqueue", "request_cancel", "resume_job"]
@@ -84,13 +84,13 @@ def _check_key(workspace: Workspace, key: str) -> None:
 
 
 def _check_quotas(workspace: Workspace, kind: str, *, is_launch: bool) -> None:
-    if kind == JobKind.TRAINING:
+    if kind in TRAINER_KINDS:
         limit = settings.JOBS_QUEUED_TRAININGS
-        queued = Job.objects.filter(workspace=workspace, kind=kind, status=JobStatus.QUEUED).count()
+        queued = queued_for_trainers(workspace)
         if queued >= limit:
             raise QueueFull(
                 "quota_queued",
-                f"{queued} training jobs are queued, the limit is {limit}."
+                f"{queued} trainings and predictions are queued, the limit is {limit}."
                 " Wait for one to start or cancel one.",
                 RETRY_AFTER_S,
             )
@@ -114,6 +114,11 @@ def _check_quotas(workspace: Workspace, kind: str, *, is_launch: bool) -> None:
             f"{launched} launches in the last hour, the limit is {limit}. Try again later.",
             max(1, round(3600 - age_s)),
         )
+
+
+def queued_for_trainers(workspace: Workspace) -> int:
+    """How many trainings and predictions of a workspace wait for a trainer."""
+    return Job.objects.for_trainers().filter(workspace=workspace, status=JobStatus.QUEUED).count()
 
 
 def request_cancel(job: Job, *, user: User) -> Job:

@@ -50,8 +50,10 @@ class JobKind(TextChoices):
     EXPORT = "export", "Export"
 
 
+# Work of a trainer process, on the same slots: the quotas of running and queued trainings count both.
+TRAINER_KINDS = frozenset({JobKind.TRAINING, JobKind.PREDICT})
 # What the hourly quota counts: work that costs compute and that a person starts on purpose.
-LAUNCHES = frozenset({JobKind.TRAINING, JobKind.BACKTEST, JobKind.SWEEP, JobKind.STUDY})
+LAUNCHES = TRAINER_KINDS | {JobKind.BACKTEST, JobKind.SWEEP, JobKind.STUDY}
 
 
 class Queue(TextChoices):

@@ -138,6 +138,15 @@ def test_a_scoring_that_failed_is_tried_again_without_another_count(alice, run):
     assert Experiment.objects.get().holdout_openings == 1
 
 
+def test_an_opening_over_a_quota_is_429_and_not_counted(client, alice, run, settings):
+    settings.JOBS_QUEUED_TRAININGS = 0
+    assert refusal(ask_api(alice, run), 429)["code"] == "quota_queued"
+    answer = ask(client, run)
+    assert (answer.status_code, answer["Retry-After"]) == (429, "60")
+    assert "the limit is 0" in answer.content.decode()
+    assert Experiment.objects.get().holdout_openings == 0
+
+
 def test_an_experiment_on_the_same_sealed_bars_inherits_the_count(client, alice, run):
     twin = factories.make_experiment(run.workspace, run.experiment.version, "Later")
     report = factories.make_backtest(factories.make_run(twin))

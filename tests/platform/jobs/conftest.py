@@ -49,6 +49,14 @@ def make_training(make_job):
 
 
 @pytest.fixture
+def make_prediction(make_job):
+    def make(**values) -> Job:
+        return make_job(JobKind.PREDICT, Queue.TRAINING, **values)
+
+    return make
+
+
+@pytest.fixture
 def start(claimant):
     """Claim a job that must be claimable, and hand out the running attempt."""
 

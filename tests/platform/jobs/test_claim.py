@@ -93,6 +93,21 @@ def test_running_quota_makes_a_training_wait(make_training, start, claimant, set
     assert claim(jobs[2].pk, claimant) is not None
 
 
+def test_prediction_and_training_share_the_running_quota(
+    make_prediction, make_training, start, claimant, published, settings
+):
+    settings.JOBS_RUNNING_TRAININGS = 1
+    attempt = start(make_prediction())
+    training, prediction = make_training(), make_prediction()
+
+    assert claim(training.pk, claimant) is None
+    assert claim(prediction.pk, claimant) is None
+    publish_next(Queue.TRAINING)
+    assert published == []
+    attempt.end(Exit(ExitKind.OK))
+    assert claim(training.pk, claimant) is not None
+
+
 def test_running_quota_does_not_hold_other_work(make_training, make_job, start, claimant, settings):
     settings.JOBS_RUNNING_TRAININGS = 1
     start(make_training())

@@ -174,6 +174,26 @@ def test_queued_quota_refuses_the_next_training(make_training, settings):
     assert (refused.value.code, refused.value.retry_after_s) == ("quota_queued", 60)
 
 
+def test_queued_quota_counts_predictions_with_trainings(make_training, make_prediction, settings):
+    settings.JOBS_QUEUED_TRAININGS = 2
+    make_training()
+    make_prediction()
+
+    for make in (make_training, make_prediction):
+        with pytest.raises(QueueFull, match="2 trainings and predictions are queued") as refused:
+            make()
+        assert refused.value.code == "quota_queued"
+
+
+def test_prediction_is_a_launch_of_the_hourly_quota(make_prediction, settings):
+    settings.JOBS_LAUNCHES_PER_HOUR = 1
+    make_prediction()
+
+    with pytest.raises(QueueFull) as refused:
+        make_prediction()
+    assert refused.value.code == "quota_launches"
+
+
 def test_launch_quota_counts_launches_of_the_last_hour(make_training, settings):
     settings.JOBS_LAUNCHES_PER_HOUR = 2
     first = make_training()
