@@ -85,12 +85,14 @@ def launch_prediction(
     """Queue a registered model on a sealed version. With a known key the earlier row comes back, and
     False.
 
-    Raises InvalidSpec for a version it cannot use, RegistryRefused for one that is sealed as a
-    whole, JobConflict when the key belongs to other work.
+    Raises InvalidSpec for a version it cannot use, RegistryRefused for a retired model and for a
+    version that is sealed as a whole, QueueFull over a quota, JobConflict when the key belongs to
+    other work.
     """
     request_sha256 = hashlib.sha256(f"predict {model.pk} {version.pk}".encode()).hexdigest()
     if job := replay(model.workspace, idempotency_key, request_sha256):
         return ModelPrediction.objects.for_list().get(job=job), False
+    _require_in_use(model)
     hold_for_use([version])
     _require_fitting(model, version)
     job = enqueue(
@@ -105,6 +107,15 @@ def launch_prediction(
         workspace=model.workspace, created_by=user, model=model, version=version, job=job
     )
     return row, True
+
+
+def _require_in_use(model: RegisteredModel) -> None:
+    if model.is_retired:
+        raise RegistryRefused(
+            "model_retired",
+            f"The stage of {model} is retired; expected a model in use. Give it another stage to "
+            "predict again. What it has predicted stays.",
+        )
 
 
 def _require_fitting(model: RegisteredModel, version: DatasetVersion) -> None:

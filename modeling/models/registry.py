@@ -53,6 +53,11 @@ class RegisteredModel(WorkspaceRow):
     def __str__(self) -> str:
         return self.name
 
+    @property
+    def is_retired(self) -> bool:
+        """Whether it predicts nothing new; what it has predicted stays."""
+        return self.stage == self.Stage.RETIRED
+
     def knows(self, version: DatasetVersion) -> bool:
         """Whether it was trained on candles of this instrument."""
         trained: list[DatasetVersion] = self.run.experiment.pool

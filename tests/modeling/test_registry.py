@@ -174,6 +174,43 @@ def test_a_form_sent_twice_predicts_once(client, model):
     assert AuditEvent.objects.filter(action="predict").count() == 1
 
 
+@pytest.mark.parametrize(
+    ("limit", "code"),
+    [("JOBS_QUEUED_TRAININGS", "quota_queued"), ("JOBS_LAUNCHES_PER_HOUR", "quota_launches")],
+)
+def test_predictions_over_a_quota_are_429_with_the_reason(
+    client, alice, model, settings, limit, code
+):
+    setattr(settings, limit, 1)
+    eth = factories.make_version(model.workspace, symbol="ETH/USDT")
+    assert ask(alice, model, eth).status_code == 202
+    answer = ask(alice, model, eth)
+    assert refusal(answer, 429)["code"] == code
+    assert int(answer["Retry-After"]) >= 1
+    page = client.post(f"/models/{model.pk}/predict/", {"version": eth.pk, "key": "k1"})
+    assert (page.status_code, page["Retry-After"]) == (429, answer["Retry-After"])
+    assert "the limit is 1" in page.content.decode()
+    assert ModelPrediction.objects.count() == 1
+
+
+def test_a_retired_model_predicts_nothing_new_and_keeps_what_it_predicted(client, alice, model):
+    eth = factories.make_version(model.workspace, symbol="ETH/USDT")
+    form, headers = 'name="version"', {"Idempotency-Key": "one"}
+    assert form in page_of(client, model)
+    earlier = ask(alice, model, eth, headers)
+    row = make_prediction(model)
+    RegisteredModel.objects.update(stage="retired")
+    refused = refusal(ask(alice, model, eth), 409)
+    assert (refused["code"], "another stage" in refused["detail"]) == ("model_retired", True)
+    assert ask(alice, model, eth, headers).json()["id"] == earlier.json()["id"]
+    page = client.post(f"/models/{model.pk}/predict/", {"version": eth.pk})
+    assert (page.status_code, form in page.content.decode()) == (409, False)
+    assert "predicts nothing new" in page_of(client, model)
+    address = f"/models/{model.pk}/predictions/{row.pk}/"
+    assert address in page_of(client, model)
+    assert client.get(address).status_code == 200
+
+
 def test_another_timeframe_is_refused(client, alice, model):
     candles = factories.synthetic_candles(days=9, timeframe_minutes=15)
     version = factories.make_version(model.workspace, candles=candles)
