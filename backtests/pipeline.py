@@ -31,6 +31,7 @@ from backtests.report import Judged, build_report
 from backtests.robustness.costs import break_even_cost, cost_sensitivity
 from backtests.robustness.sharpe import shape_of
 from backtests.robustness.verdict import BUY_AND_HOLD, equity_verdict
+from backtests.spans import require_predicted
 from backtests.specs import PolicySpec, SpanSpec
 from jobs.attempts import RunningAttempt
 from jobs.errors import JobFailed
@@ -41,6 +42,7 @@ from markets.models import Kind
 from markets.reading import ns_of
 from modeling.baselines.rungs import WITH_ACTION
 from modeling.evaluation.table import Table, of_instrument, read_predictions
+from modeling.measures import scores_on
 from modeling.models import PredictionSet, TrainingRun, instrument_name
 from modeling.openings import lock_holdouts
 from specs.declaration import InvalidSpec
@@ -94,7 +96,7 @@ def run_backtest(row: Backtest, attempt: RunningAttempt) -> None:
 def _require_calibrated(row: Backtest) -> None:
     """What the launch of a run's own backtest could not know yet."""
     try:
-        require_calibrated(row.spec, row.run.metrics)
+        require_calibrated(row.spec, scores_on(row.run.metrics, instrument_name(row.version)))
     except InvalidSpec as error:
         raise JobFailed("uncalibrated", f"backtest.{error}.") from error
 
@@ -145,15 +147,12 @@ def predicted_of(row: Backtest, history: Candles, table: Table) -> Candles:
 
 
 def _require_span_within(predicted: Candles, span: SpanSpec) -> None:
-    """A wider span would hold bars that nobody predicted."""
-    first, last = instant_of(int(predicted.time[0])), instant_of(int(predicted.close_time[-1]))
-    covered = f"the predictions cover {first:%Y-%m-%d %H:%M} to {last:%Y-%m-%d %H:%M} UTC"
-    if span.from_at and span.from_at < first:
-        found = f"found {span.from_at:%Y-%m-%d %H:%M} UTC"
-        raise JobFailed("invalid_spec", f"backtest.span.from_at: {found}; {covered}")
-    if span.to_at and span.to_at > last:
-        found = f"found {span.to_at:%Y-%m-%d %H:%M} UTC"
-        raise JobFailed("invalid_spec", f"backtest.span.to_at: {found}; {covered}")
+    """What the launch of a run's own backtest could not know to the bar."""
+    first, end = instant_of(int(predicted.time[0])), instant_of(int(predicted.close_time[-1]))
+    try:
+        require_predicted(span, first, end)
+    except InvalidSpec as error:
+        raise JobFailed("invalid_spec", f"backtest.{error}.") from error
 
 
 def policies_of(row: Backtest, names: Iterable[str]) -> dict[str, PolicySpec]:

@@ -9,7 +9,9 @@ from django.db import transaction
 from accounts.models import NAME_MAX, User, Workspace
 from backtests.confidence import require_calibrated
 from backtests.later import in_sample_text
+from backtests.metrics.series import instant_of
 from backtests.models import Backtest, SeedVerdict
+from backtests.spans import WHOLE, require_predicted, require_within
 from backtests.specs import BacktestSpec, ExperimentSpec
 from jobs.claim import lock
 from jobs.idempotency import replay
@@ -19,6 +21,7 @@ from jobs.statuses import JobKind, JobStatus, Queue
 from markets.models import DatasetVersion
 from markets.services.datasets import hold_for_use
 from modeling import services as modeling
+from modeling.measures import scores_on
 from modeling.models import (
     Experiment,
     ModelPrediction,
@@ -26,6 +29,7 @@ from modeling.models import (
     TrainingRun,
     instrument_name,
 )
+from specs.declaration import InvalidSpec
 
 
 def create_experiment(
@@ -39,6 +43,7 @@ def create_experiment(
     notes: str = "",
 ) -> Experiment:
     """Store an experiment whose hold-out is sealed from now on. Raises InvalidSpec."""
+    _require_planned_span(spec, versions)
     return modeling.create_experiment(
         workspace=workspace,
         user=user,
@@ -97,8 +102,24 @@ def create_experiment_once(
 
 
 def estimate(spec: ExperimentSpec, versions: list[DatasetVersion]) -> dict[str, Any]:
-    """What a run of this experiment will cost, before anything runs."""
+    """What a run of this experiment will cost, before anything runs. Raises InvalidSpec."""
+    _require_planned_span(spec, versions)
     return modeling.estimate(spec.model_spec(), versions)
+
+
+def _require_planned_span(spec: ExperimentSpec, versions: list[DatasetVersion]) -> None:
+    """Refuse a span that no gap can explain: outside the test blocks nothing will be predicted."""
+    span = spec.backtest.span
+    if span == WHOLE:
+        return
+    plan = modeling.check_spec(spec.model_spec(), versions)
+    first = min(fold.instants["test"][0] for fold in plan.folds)
+    try:
+        require_predicted(span, instant_of(first) - versions[0].bar, instant_of(plan.holdout_at))
+    except InvalidSpec as error:
+        raise InvalidSpec(
+            {f"backtest.{path}": text for path, text in error.fields.items()}
+        ) from None
 
 
 @transaction.atomic
@@ -289,8 +310,9 @@ def launch_backtest(
     """Queue a further backtest of a finished run's predictions, on the version of its first instrument or
     the one given, or of what a registered model of it said later. It is a trial of its own.
 
-    Raises InvalidSpec where the spec takes an uncalibrated confidence for a probability,
-    BacktestRefused where the model was trained on all of the predicted time.
+    Raises InvalidSpec where the spec takes an uncalibrated confidence for a probability or its span
+    holds what is not predicted, BacktestRefused where the model was trained on all of the predicted
+    time or nothing is predicted.
     """
     source = f"model prediction {later.pk}" if later else str(run.pk)
     version = later.version if later else version or run.experiment.version
@@ -300,9 +322,10 @@ def launch_backtest(
     request_sha256 = hashlib.sha256(body.encode()).hexdigest()
     if job := replay(workspace, idempotency_key, request_sha256):
         return Backtest.objects.get(job=job)
-    require_calibrated(spec, run.metrics)
+    require_calibrated(spec, scores_on(run.metrics, instrument_name(version)))
     if later is not None:
         _require_out_of_sample(later)
+    _require_span(spec, run, version, later)
     hold_for_use([version])
     job = enqueue(
         workspace=workspace,
@@ -323,6 +346,16 @@ def launch_backtest(
         spec_sha256=identity_of(run, spec, version, later),
         job=job,
     )
+
+
+def _require_span(
+    spec: BacktestSpec, run: TrainingRun, version: DatasetVersion, later: ModelPrediction | None
+) -> None:
+    own = run.prediction_sets.headline().filter(rung=PredictionSet.MODEL, is_holdout=False)  # type: ignore[attr-defined]  # PredictionSetQuerySet
+    stored = later.predictions if later else own.first()
+    if stored is None:
+        raise BacktestRefused("no_predictions", "The run has no predictions. Start it again.")
+    require_within(spec.span, stored, version, later.model.out_of_sample_from if later else None)
 
 
 def _require_out_of_sample(later: ModelPrediction) -> None:

@@ -11,6 +11,7 @@ from backtests.specs import BacktestSpec
 from jobs.attempts import RunningAttempt
 from jobs.claim import claim
 from jobs.errors import JobFailed
+from jobs.statuses import JobStatus
 from jobs.workers import claimant
 from markets.candles.synthetic import synthetic_candles
 from modeling.models import Trial
@@ -146,11 +147,13 @@ def test_a_span_may_be_as_wide_as_the_predictions_and_the_report_names_it(run):
 
 
 @pytest.mark.parametrize(("end", "hours"), [("from_at", -1), ("to_at", 1)])
-def test_a_span_wider_than_the_predictions_is_refused_with_the_dates(run, end, hours):
+def test_a_span_wider_than_the_predictions_fails_in_the_job_with_the_dates(run, end, hours):
     first, last = predicted(run)
     wider = {"from_at": first, "to_at": last}[end] + timedelta(hours=hours)
+    row = factories.make_backtest(run, status=JobStatus.QUEUED)
+    row.spec = BacktestSpec.parse({"span": {end: wider}})
     with pytest.raises(JobFailed) as refused:
-        finished(run, BacktestSpec.parse({"span": {end: wider}}))
+        run_backtest(row, RunningAttempt(claim(row.job_id, claimant())))
     assert refused.value.code == "invalid_spec"
     for words in (f"backtest.span.{end}", *(f"{at:%Y-%m-%d %H:%M}" for at in (wider, first, last))):
         assert words in refused.value.message
