@@ -1,4 +1,4 @@
-"""One embedded cluster for the whole run; each xdist worker gets its own database in it."""
+"""One embedded cluster for the whole run; each worker of xdist has databases of its own in it."""
 
 from __future__ import annotations
 
@@ -7,18 +7,20 @@ import shutil
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from django.conf import settings
 
 from embedded.services import ClusterUrls, temporary_cluster
+from tests.dealing import WholeFiles, put_long_files_first
 
 if TYPE_CHECKING:
     from accounts.models import User, Workspace
     from markets.models import DatasetVersion
 
 os.environ.setdefault("DJANGO_ALLOW_ASYNC_UNSAFE", "1")
+VALKEY_DATABASES = 16
 _running = ExitStack()
 
 
@@ -40,7 +42,25 @@ _cluster = pytest.StashKey[tuple[str, str]]()
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node) -> None:
-    node.workerinput["cluster"] = node.config.stash[_cluster]
+    """A worker's own database in Valkey; pytest-django makes its own one in Postgres."""
+    database, broker = node.config.stash[_cluster]
+    number = int(node.workerinput["workerid"].removeprefix("gw")) % VALKEY_DATABASES
+    node.workerinput["cluster"] = (database, f"{broker}?virtual_host={number}")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> WholeFiles:
+    return WholeFiles(config, log)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if hasattr(config, "workerinput"):
+        put_long_files_first(items)
+
+
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Packed bytes hold the second of their making: the ids of two workers would differ."""
+    return argname if isinstance(val, bytes) else None
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

@@ -1,0 +1,29 @@
+from __future__ import annotations
+
+import pytest
+
+from tests.conftest import pytest_make_parametrize_id
+from tests.dealing import ON_THE_MACHINE, WholeFiles, file_of
+
+
+def shares_the_machine(item: pytest.Function) -> bool:
+    found = item._fixtureinfo.name2fixturedefs.get("machine")
+    return found is not None and found[-1].scope == "session" and "browser" in item.keywords
+
+
+def test_files_that_share_the_machine_are_known(request):
+    tests = [item for item in request.session.items if isinstance(item, pytest.Function)]
+    assert {file_of(item) for item in tests if shares_the_machine(item)} <= ON_THE_MACHINE
+
+
+def test_files_are_dealt_whole_and_those_of_the_machine_together():
+    def scope_of(nodeid: str) -> str:
+        return WholeFiles._split_scope(object.__new__(WholeFiles), nodeid)
+
+    assert scope_of("tests/a.py::test_b[c::d]") == scope_of("tests/a.py::test_e") == "tests/a.py"
+    assert {scope_of(f"{file}::test_a") for file in ON_THE_MACHINE} == {"machine"}
+
+
+def test_ids_of_two_workers_are_equal_whenever_bytes_were_packed():
+    assert pytest_make_parametrize_id(b"\x1f\x8b", "content") == "content"
+    assert pytest_make_parametrize_id("text", "content") is None
