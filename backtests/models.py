@@ -291,6 +291,7 @@ class SeedVerdictQuerySet(VisibleQuerySet):
     def of_experiment(self, experiment: Experiment) -> SeedVerdict | None:
         """The one over the most seeds that is there; None before two seeds are finished."""
         rows = self.filter(experiment=experiment, job__status=JobStatus.SUCCEEDED)
+        rows = rows.select_related("alarm_explained_by")
         return max(rows.exclude(runs=[]), key=lambda row: (len(row.runs), row.pk), default=None)
 
 
@@ -308,9 +309,17 @@ class SeedVerdict(WorkspaceRow):
     runs = ArrayField(models.BigIntegerField(), default=list)
     metrics = models.JSONField(default=dict)
     heads = models.JSONField(default=dict)
-    # {"verdict": …, "numbers": …}, or {"reason": …} where no account could be made.
+    # {"verdict": …, "numbers": …, "paths": …}, or {"reason": …} where no account could be made.
     equity = models.JSONField(default=dict)
+    # Why a rung has no mean: {rung: reason}.
+    missing = models.JSONField(default=dict)
     leak_alarm = models.JSONField(default=dict)
+    # Why the alarm of the mean is none, as an editor explains that of a run.
+    alarm_explanation = models.TextField(blank=True)
+    alarm_explained_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+"
+    )
+    alarm_explained_at = models.DateTimeField(null=True)
 
     objects = SeedVerdictQuerySet.as_manager()  # type: ignore[misc]  # narrows the base's manager
 
@@ -322,6 +331,11 @@ class SeedVerdict(WorkspaceRow):
 
     @property
     def is_withheld(self) -> bool:
-        """Whether a leak alarm of the mean, or one of its runs that nobody has explained, keeps it back."""
+        """Whether an alarm of the mean, or of one of its runs, that nobody has explained keeps it back."""
         runs = TrainingRun.objects.filter(pk__in=self.runs)
-        return bool(self.leak_alarm.get("raised")) or any(run.is_withheld for run in runs)
+        return self.is_alarmed or any(run.is_withheld for run in runs)
+
+    @property
+    def is_alarmed(self) -> bool:
+        """Whether the mean itself has raised an alarm that nobody has explained."""
+        return bool(self.leak_alarm.get("raised")) and not self.alarm_explanation

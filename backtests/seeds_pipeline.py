@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
-from artifacts.store import FileChanged, verified_path
+from artifacts.store import FileChanged
 from backtests.confidence import require_calibrated
 from backtests.engine.simulate import InvalidSpan, simulate
+from backtests.measures import PATH_MEASURES
 from backtests.metrics.series import daily_log_returns
 from backtests.metrics.summary import summarize
 from backtests.models import Backtest, SeedVerdict
@@ -26,14 +25,16 @@ from jobs.attempts import RunningAttempt
 from jobs.errors import JobFailed
 from jobs.exits import failed
 from jobs.statuses import ExitKind, JobStatus
-from modeling.evaluation.paired import mean_prediction
-from modeling.evaluation.table import Table, joined, of_instrument, read_fold
-from modeling.judging import MODEL, judge_mean
-from modeling.models import Experiment, Fold, TrainingRun, instrument_name
+from modeling.evaluation.paths import spread_of
+from modeling.evaluation.table import Table, of_instrument
+from modeling.judging import MODEL, Judgement, judge
+from modeling.models import Experiment, TrainingRun, instrument_name
+from modeling.seeds import MeanPrediction, mean_of_runs
 from specs.declaration import InvalidSpec
 
 FEWEST_SEEDS = 2
 NUMBERS = ("total_return", "sharpe", "max_drawdown", "trades", "exposure", "turnover")
+JUDGING_FROM, SIMULATING_FROM = 0.3, 0.85
 
 
 def judge_seeds(row: SeedVerdict, attempt: RunningAttempt) -> None:
@@ -46,35 +47,21 @@ def judge_seeds(row: SeedVerdict, attempt: RunningAttempt) -> None:
         with attempt.fenced():
             attempt.succeed("One seed has finished; its verdict is that of the run.")
         return
-    folds = [list(run.folds.select_related("predictions").order_by("number")) for run in runs]
-    if row.experiment.model_spec.evaluation.scheme == "cpcv":
-        with attempt.fenced():
-            attempt.succeed("Seeds of combinatorial cross-validation stand side by side.")
-        return
-    attempt.progress(0.05, "Reading the predictions")
-    tables = _mean_tables(row.experiment, folds)
-    spec, pool = row.experiment.model_spec, row.experiment.pool
-
-    def between(share: float) -> None:
-        attempt.raise_if_stopping()
-        attempt.progress(0.1 + 0.7 * share, "Judging the mean prediction")
-
-    row.metrics, row.heads, row.leak_alarm = judge_mean(
-        tables,
-        [fold for found in folds for fold in found],
-        effective=sum(fold.state["effective"]["test"] for fold in folds[0]),
-        spec=spec,
-        timeframe_minutes=pool[0].dataset.timeframe_minutes,
-        is_synthetic=all(version.is_synthetic for version in pool),
-        between=between,
-    )
-    attempt.progress(0.85, "Simulating")
+    mean = _mean(row.experiment, runs, attempt)
+    judgement = _judged(row.experiment, mean, attempt)
+    # No forecasts of the calibration slices are kept that a band of the mean could come from.
+    judgement.metrics["volatility"].pop("band_share")
+    row.metrics, row.heads, row.leak_alarm = judgement.metrics, judgement.verdict, judgement.alarm
+    row.missing = {
+        rung: found["reason"] for rung, found in judgement.rungs.items() if not found["metrics"]
+    }
+    attempt.progress(SIMULATING_FROM, "Simulating")
     own = Backtest.objects.for_work().get(run=runs[0], is_own=True)
-    row.equity = _equity(row, own, tables, _mean_thresholds(folds), attempt)
-    row.runs = [run.pk for run in runs]
+    row.equity = _equity(row, own, mean, judgement, attempt)
+    row.runs, row.alarm_explanation = [run.pk for run in runs], ""
     with attempt.fenced():
         row.save()
-        attempt.succeed(f"The mean prediction over {len(runs)} seeds is judged.")
+        attempt.succeed(_ending(row))
 
 
 def finished_seeds(experiment: Experiment) -> list[TrainingRun]:
@@ -87,60 +74,90 @@ def finished_seeds(experiment: Experiment) -> list[TrainingRun]:
     return list({run.seed: run for run in runs.order_by("seed", "pk")}.values())
 
 
-def _mean_tables(experiment: Experiment, folds: Sequence[Sequence[Fold]]) -> dict[str, Table]:
-    """The mean of the model and of every rung over seeds; a rung that learns has seeds as well."""
-    by_seed = []
-    for found in folds:
-        try:
-            parts = [
-                read_fold(verified_path(fold.predictions)) for fold in found if fold.predictions
-            ]
-        except FileChanged as error:
-            raise failed(ExitKind.DATA_CHANGED, version=experiment.version.number) from error
-        by_seed.append({rung: joined([part[rung] for part in parts]) for rung in parts[0]})
-    shared = [rung for rung in by_seed[0] if all(rung in tables for tables in by_seed)]
-    return {rung: mean_prediction([tables[rung] for tables in by_seed]) for rung in shared}
+def _ending(row: SeedVerdict) -> str:
+    reason = row.equity.get("reason")
+    without = f" It has no account: {reason}" if reason else ""
+    return f"The mean prediction over {len(row.runs)} seeds is judged.{without}"
 
 
-def _mean_thresholds(folds: Sequence[Sequence[Fold]]) -> dict[str, dict[int, float]]:
-    """By rung and fold: the mean over seeds of the thresholds of their calibration slices."""
-    means: dict[str, dict[int, float]] = {}
-    for same in zip(*folds, strict=True):
-        stored = [fold.state["thresholds"] for fold in same]
-        for rung in stored[0]:
-            if all(rung in found for found in stored):
-                mean = float(np.mean([found[rung] for found in stored]))
-                means.setdefault(rung, {})[same[0].number] = mean
-    return means
+def _mean(
+    experiment: Experiment, runs: list[TrainingRun], attempt: RunningAttempt
+) -> MeanPrediction:
+    def between(share: float) -> None:
+        attempt.raise_if_stopping()
+        attempt.progress(JUDGING_FROM * share, "Reading the predictions")
+
+    try:
+        return mean_of_runs(runs, between=between)
+    except FileChanged as error:
+        raise failed(ExitKind.DATA_CHANGED, version=experiment.version.number) from error
+
+
+def _judged(experiment: Experiment, mean: MeanPrediction, attempt: RunningAttempt) -> Judgement:
+    """As a single run is judged: on path 1 of several, beside the spread over all."""
+    pool = experiment.pool
+
+    def between(share: float) -> None:
+        attempt.raise_if_stopping()
+        reached = JUDGING_FROM + share * (SIMULATING_FROM - JUDGING_FROM)
+        attempt.progress(reached, "Judging the mean prediction")
+
+    return judge(
+        mean.paths,
+        mean.folds,
+        spec=experiment.model_spec,
+        timeframe_minutes=pool[0].dataset.timeframe_minutes,
+        is_synthetic=all(version.is_synthetic for version in pool),
+        between=between,
+    )
 
 
 def _equity(
     row: SeedVerdict,
     own: Backtest,
-    tables: Mapping[str, Table],
-    thresholds: Mapping[str, Mapping[int, float]],
+    mean: MeanPrediction,
+    judgement: Judgement,
     attempt: RunningAttempt,
 ) -> dict[str, Any]:
-    """The account of the mean prediction beside those of the rungs' means, by the experiment's policy;
-    of several instruments on the first.
-    """
-    name = instrument_name(own.version)
-    tables = {rung: of_instrument(table, name) for rung, table in tables.items()}
+    """The account of the mean prediction, or the reason why there is none."""
     try:
         require_calibrated(own.spec, row.metrics)
-        history = history_of(own, tables[MODEL])
-        candles = predicted_of(own, history, tables[MODEL])
-        policies = policies_of(own, tables)
-        targets = {
-            rung: targets_of(candles, table, thresholds[rung], own, policies[rung])
-            for rung, table in tables.items()
-            if set(thresholds.get(rung, ())) >= set(table["fold"].tolist())
-        }
-        account = simulate(candles, targets[MODEL], own.spec)
-        rungs = rungs_of(candles, rule_targets(history, len(candles)) | targets, own, attempt)
-    except (InvalidSpec, InvalidSpan, JobFailed) as error:
-        return {"reason": str(error)}
-    evaluation = row.experiment.model_spec.evaluation
+        return _account(own, mean, judgement, attempt)
+    except InvalidSpec as error:
+        reason = f"backtest.{error}"
+    except InvalidSpan as error:
+        reason = f"backtest.span: {error}"
+    except JobFailed as error:
+        reason = error.message
+    attempt.log(f"The mean prediction has no account: {reason}", "warning")
+    return {"reason": reason}
+
+
+def _account(
+    own: Backtest, mean: MeanPrediction, judgement: Judgement, attempt: RunningAttempt
+) -> dict[str, Any]:
+    """The account on the first path beside those of the rungs' means, by the experiment's policy; of
+    several instruments on the first. Of several paths each has one, for the spread.
+    """
+    name = instrument_name(own.version)
+    first, *others = (_own_tables(path.tables, name) for path in mean.paths)
+    tables = {rung: first[rung] for rung in judgement.predicting}
+    history = history_of(own, tables[MODEL])
+    candles = predicted_of(own, history, tables[MODEL])
+    policies = policies_of(own, tables)
+    targets = {
+        rung: targets_of(candles, table, mean.thresholds[rung], own, policies[rung])
+        for rung, table in tables.items()
+    }
+    account = simulate(candles, targets[MODEL], own.spec)
+    rungs = rungs_of(candles, rule_targets(history, len(candles)) | targets, own, attempt)
+    benchmark = next(rung.simulation for rung in rungs if rung.name == BUY_AND_HOLD)
+    summaries = [summarize(account, benchmark)]
+    for path in others:
+        attempt.raise_if_stopping()
+        wanted = targets_of(candles, path[MODEL], mean.thresholds[MODEL], own, policies[MODEL])
+        summaries.append(summarize(simulate(candles, wanted, own.spec), benchmark))
+    evaluation = own.run.experiment.model_spec.evaluation
     verdict = equity_verdict(
         daily_log_returns(account),
         {rung.name: daily_log_returns(rung.simulation) for rung in rungs},
@@ -148,6 +165,17 @@ def _equity(
         draws=evaluation.bootstrap_draws,
         seed=evaluation.bootstrap_seed,
     )
-    benchmark = next(rung.simulation for rung in rungs if rung.name == BUY_AND_HOLD)
-    numbers = summarize(account, benchmark).numbers
-    return {"verdict": verdict.to_json(), "numbers": {key: numbers[key] for key in NUMBERS}}
+    found = {
+        "verdict": verdict.to_json(),
+        "numbers": {key: summaries[0].numbers[key] for key in NUMBERS},
+        "has_own_thresholds": mean.has_own_thresholds,
+    }
+    if others:
+        found["paths"] = {
+            key: spread_of([summary.numbers[key] for summary in summaries]) for key in PATH_MEASURES
+        }
+    return found
+
+
+def _own_tables(tables: Mapping[str, Table], name: str) -> dict[str, Table]:
+    return {rung: of_instrument(table, name) for rung, table in tables.items()}

@@ -94,7 +94,7 @@ def judge(
         found = fold_metrics(path.tables, spec, path.effective)
         by_path.append({name: found[name] for name in by_path[0]})
     _add_spreads(by_path)
-    of_each = _instrument_scores(paths[0], spec, between)
+    of_each = _instrument_scores(paths[0], folds, spec, between)
     alarm = leak_alarm(
         _blocks(folds, paths, by_path) | _instrument_blocks(paths[0], of_each),
         market="noise" if is_synthetic else "real",
@@ -117,40 +117,6 @@ def judge(
             name for name in (MODEL, *rungs) if np.isfinite(tables[name]["action"]).any()
         ),
     )
-
-
-def judge_mean(
-    tables: Mapping[str, Table],
-    folds: Sequence[Any],  # Any: Fold rows
-    *,
-    effective: float,
-    spec: ModelSpec,
-    timeframe_minutes: int,
-    is_synthetic: bool,
-    between: Between = no_pause,
-) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
-    """Head metrics, head verdicts and leak alarm of a mean prediction over seeds.
-
-    `folds` are those of all runs: a rung that failed in any of them is compared nowhere.
-    """
-    failed = _failures([name for name in tables if name != MODEL], folds)
-    rungs = {
-        name: _own_heads(table)
-        for name, table in tables.items()
-        if name != MODEL and name not in failed
-    }
-    scoring = _scoring(tables, spec, effective, draws=spec.evaluation.bootstrap_draws)
-    metrics, verdict = judge_heads(tables[MODEL], rungs, scoring, between=between)
-    for judged in verdict.values():
-        for found in judged["rungs"].values():  # type: ignore[attr-defined]  # JSON of rungs
-            found.pop("own_intervals")
-    alarm = leak_alarm(
-        {"mean over seeds": _block(metrics, effective)},
-        market="noise" if is_synthetic else "real",
-        timeframe_minutes=timeframe_minutes,
-        horizon_bars=spec.windows.horizon_bars,
-    )
-    return metrics, verdict, alarm.to_json()
 
 
 def add_certainty(
@@ -286,14 +252,23 @@ def _blocks(
     return blocks
 
 
-def _instrument_scores(path: Path, spec: ModelSpec, between: Between) -> dict[str, Any]:
-    """Scores of our heads on each of several instruments, with intervals."""
+def _instrument_scores(
+    path: Path,
+    folds: Sequence[Any],  # Any: Fold rows
+    spec: ModelSpec,
+    between: Between,
+) -> dict[str, Any]:
+    """Scores of our heads on each of several instruments, with intervals and their certainty."""
+
+    def pause(share: float) -> None:
+        between(1.0)
+
     found = {}
     for name, effective in path.effective_of.items():
-        between(1.0)
         tables = {rung: of_instrument(path.tables[rung], name) for rung in (MODEL, PRIOR)}
         scoring = _scoring(tables, spec, effective, draws=spec.evaluation.bootstrap_draws)
-        found[name] = judge_heads(tables[MODEL], {}, scoring, between=lambda share: between(1.0))[0]
+        found[name] = judge_heads(tables[MODEL], {}, scoring, between=pause)[0]
+        add_certainty(found[name], tables[MODEL], folds, scoring, between=pause)
     return found
 
 
