@@ -39,6 +39,11 @@ urlpatterns = [
     ),
     path("experiments/<int:pk>/holdout/", holdout_api.ExperimentHoldout.as_view(), name="holdout"),
     path("runs/<int:pk>/explanation/", alarm_api.AlarmExplain.as_view(), name="alarm_explain"),
+    path(
+        "seed-verdicts/<int:pk>/explanation/",
+        alarm_api.SeedAlarmExplain.as_view(),
+        name="seed_alarm_explain",
+    ),
     path("compare/", compare_api.Compare.as_view(), name="compare"),
     path("studies/", study_api.StudyList.as_view(), name="study_list"),
     path("studies/<int:pk>/", study_api.StudyDetail.as_view(), name="study_detail"),

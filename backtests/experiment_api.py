@@ -13,6 +13,7 @@ from accounts import audit
 from accounts.api_views import ApiView, MemberRequest, VisibleList, VisibleRows
 from accounts.models import NAME_MAX, NOTES_MAX
 from accounts.rest import Problem, StrictSerializer
+from backtests.alarm_api import SeedExplanationSerializer
 from backtests.models import SeedVerdict
 from backtests.presets import preset
 from backtests.services import create_experiment, estimate, launch_experiment
@@ -22,7 +23,12 @@ from markets.models import DatasetVersion
 from modeling.api import RunSerializer
 from modeling.models import Experiment, TrainingRun
 from modeling.presets import PRESETS
-from modeling.services import archive_experiment, record_parent, unarchive_experiment
+from modeling.services import (
+    archive_experiment,
+    record_parent,
+    refuse_many,
+    unarchive_experiment,
+)
 from specs.serializers import SpecPartField, SpecSerializerField
 
 
@@ -86,15 +92,16 @@ class SeedVerdictSerializer(serializers.ModelSerializer[SeedVerdict]):
 
     class Meta:
         model = SeedVerdict
-        fields = ("runs", "metrics", "heads", "equity", "leak_alarm")
+        fields = ("id", "runs", "metrics", "heads", "equity", "missing")
 
 
 class ExperimentDetailSerializer(ExperimentSerializer):
     verdict = serializers.SerializerMethodField()
+    verdict_alarm = serializers.SerializerMethodField()
 
     class Meta:
         model = Experiment
-        fields = (*ExperimentSerializer.Meta.fields, "verdict")
+        fields = (*ExperimentSerializer.Meta.fields, "verdict", "verdict_alarm")
 
     @extend_schema_field(SeedVerdictSerializer(allow_null=True))
     def get_verdict(self, experiment: Experiment) -> dict[str, Any] | None:
@@ -103,6 +110,14 @@ class ExperimentDetailSerializer(ExperimentSerializer):
         if row is None or row.is_withheld:
             return None
         return dict(SeedVerdictSerializer(row).data)
+
+    @extend_schema_field(SeedExplanationSerializer(allow_null=True))
+    def get_verdict_alarm(self, experiment: Experiment) -> dict[str, Any] | None:
+        """The leak alarm of that mean prediction with its explanation; null where none was raised."""
+        row = SeedVerdict.objects.of_experiment(experiment)
+        if row is None or not row.leak_alarm.get("raised"):
+            return None
+        return dict(SeedExplanationSerializer(row).data)
 
 
 LISTED = Experiment.objects.prefetch_related(
@@ -135,6 +150,7 @@ def _chosen(
     request: MemberRequest, data: dict[str, Any]
 ) -> tuple[list[DatasetVersion], ExperimentSpec]:
     """The versions of this workspace and the spec of a request. Raises Problem or InvalidSpec."""
+    refuse_many(len(data["datasets"]))
     rows = DatasetVersion.objects.select_related("dataset__instrument").visible_to(request.user)
     rows = rows.filter(workspace=request.membership.workspace)
     versions = []

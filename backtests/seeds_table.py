@@ -6,34 +6,64 @@ from collections.abc import Sequence
 from statistics import mean, stdev
 from typing import Any
 
-from backtests.measures import MEASURES
+from backtests.measures import MEASURES, PATH_MEASURES
 from backtests.models import WITHHELD, Backtest, SeedVerdict, Verdict
-from modeling.measures import HEAD_MEASURES, HEADS, KEY_SCORES, rung_words
+from modeling.measures import HEAD_MEASURES, HEADS, KEY_SCORES, rung_label, rung_words
 from modeling.models import TrainingRun
 
 Json = dict[str, Any]  # Any: rows of a page
-EQUITY_KEYS = ("total_return", "sharpe", "max_drawdown", "trades")
+OWN_THRESHOLDS = (
+    "Its account enters at the mean's own threshold from each calibration slice, as that of a single "
+    "run does."
+)
+THRESHOLDS_OF_SEEDS = (
+    "Its account enters at the mean of the seeds' thresholds, because the release that trained them "
+    "kept no predictions of the calibration slices: a mean score is smaller in size, so it trades less."
+)
+WITHHELD_OF_MEAN = (
+    "The scores of the mean prediction are too good to be taken for skill. The verdict stays withheld. "
+    "Find the leak and run again, or explain here why it is none."
+)
 
 
 def seeds_table(row: SeedVerdict, runs: Sequence[TrainingRun]) -> Json:
     """Head and equity rows of the runs that were pooled, with the words of the verdicts.
 
     While a leak alarm of one of the runs, or of the mean itself, keeps verdicts back, none is shown.
+    The spread is over the paths of combinatorial cross-validation; of path 1 is what stands before it.
     """
     pooled = [run for run in runs if run.pk in row.runs]
     is_withheld = row.is_withheld
     return {
         **_words(row, is_withheld=is_withheld),
+        "row": row,
         "seeds": [run.seed for run in pooled],
+        "paths": _paths(row),
+        "entry": _entry(row),
+        "missing": [(rung_label(rung), reason) for rung, reason in row.missing.items()],
         "heads": [_head_row(row, pooled, *key, is_withheld=is_withheld) for key in KEY_SCORES],
-        "equity": [_equity_row(row, pooled, key) for key in EQUITY_KEYS],
+        "equity": [_equity_row(row, pooled, key) for key in PATH_MEASURES],
     }
+
+
+def _entry(row: SeedVerdict) -> str:
+    """Which threshold the account enters at; nothing where there is no account."""
+    if "verdict" not in row.equity:
+        return ""
+    return OWN_THRESHOLDS if row.equity.get("has_own_thresholds") else THRESHOLDS_OF_SEEDS
+
+
+def _paths(row: SeedVerdict) -> int:
+    """How many paths the scores are spread over; 0 for the one path of any other scheme."""
+    spread = row.metrics.get("action", {}).get("auc", {}).get("spread", {})
+    return len(spread.get("values", ()))
 
 
 def _words(row: SeedVerdict, *, is_withheld: bool) -> dict[str, str]:
     """The verdict on the account of the mean prediction as the page writes it."""
     if is_withheld:
-        return {"word": Verdict.WITHHELD, "title": "Verdict withheld", "sentence": WITHHELD}
+        sentence = WITHHELD_OF_MEAN if row.is_alarmed else WITHHELD
+        return {"word": Verdict.WITHHELD, "title": "Verdict withheld", "sentence": sentence}
     found = row.equity.get("verdict")
     if found is None:
         return {"word": "", "title": "No account", "sentence": row.equity.get("reason", "")}
@@ -55,6 +85,7 @@ def _head_row(
         **_spread([run.metrics.get(head, {}).get(metric, {}).get("value") for run in runs]),
         "value": found.get("value"),
         "interval": found.get("interval"),
+        "spread": found.get("spread"),
         "word": verdict["word"] if is_judged and not is_withheld else "",
         "sentence": verdict["sentence"] if is_judged and not is_withheld else "",
     }
@@ -67,6 +98,7 @@ def _equity_row(row: SeedVerdict, runs: Sequence[TrainingRun], key: str) -> Json
         "kind": MEASURES[key].kind,
         **_spread([_of_account(backtest, key) for backtest in own]),
         "value": row.equity.get("numbers", {}).get(key),
+        "spread": row.equity.get("paths", {}).get(key),
     }
 
 

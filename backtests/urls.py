@@ -39,6 +39,11 @@ urlpatterns = [
     path("studies/<int:pk>/table.csv", study_views.study_csv, name="study_csv"),
     path("studies/<int:pk>/table.json", study_views.study_json, name="study_json"),
     path("runs/<int:pk>/explanation/", alarm_views.alarm_explain, name="alarm_explain"),
+    path(
+        "seed-verdicts/<int:pk>/explanation/",
+        alarm_views.seed_alarm_explain,
+        name="seed_alarm_explain",
+    ),
     path("trials/", trial_views.trial_list, name="trial_list"),
     path("compare/", compare_views.compare, name="compare"),
     path("compare/loss/", compare_views.compare_loss, name="compare_loss"),

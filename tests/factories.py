@@ -13,7 +13,7 @@ from django.utils import timezone
 from accounts.models import Membership, Role, User, Workspace
 from artifacts.models import StoredFile
 from artifacts.store import local_path, scratch_folder, store_file
-from backtests.models import Backtest, Study, StudyRun, StudyVariant
+from backtests.models import Backtest, SeedVerdict, Study, StudyRun, StudyVariant
 from backtests.specs import BacktestSpec, ExperimentSpec
 from jobs.models import Job, JobAttempt, JobEvent, JobLogLine
 from jobs.statuses import TERMINAL, EventKind, JobKind, JobStatus, Queue
@@ -428,6 +428,32 @@ def make_study(run: TrainingRun) -> Study:
     )
     StudyRun.objects.create(variant=base, run=run)
     return study
+
+
+def make_seed_verdict(*runs: TrainingRun, **fields: Any) -> SeedVerdict:
+    """The verdict of the mean prediction over these runs of one experiment."""
+    experiment = runs[0].experiment
+    values = {
+        "metrics": {"action": {"auc": {"value": 0.53}, "rank_ic": {"value": 0.02}}},
+        "heads": {"action": {"metric": "rank_ic", "word": "ties", "sentence": "Not better."}},
+        "equity": {
+            "verdict": {
+                "word": "ties",
+                "deciding": {"rung": "buy_and_hold", "word": "ties"},
+                "sentence": "Not better than it.",
+            },
+            "numbers": {"total_return": 0.01, "sharpe": 0.4, "max_drawdown": -0.1, "trades": 40},
+            "has_own_thresholds": True,
+        },
+    }
+    row: SeedVerdict = SeedVerdict.objects.create(
+        workspace=experiment.workspace,
+        experiment=experiment,
+        job=make_job(experiment.workspace, kind=JobKind.SEEDS),
+        runs=[run.pk for run in runs],
+        **values | fields,
+    )
+    return row
 
 
 def _trades(candles: Candles) -> pa.Table:

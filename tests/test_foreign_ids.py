@@ -21,6 +21,7 @@ from tests.factories import (
     make_experiment,
     make_import,
     make_run,
+    make_seed_verdict,
     make_study,
     make_user,
     make_version,
@@ -33,7 +34,6 @@ NO_ROW = {"signin/<str:token>/"}
 WORDS: dict[str, Iterable[str]] = {
     "datasets/<int:pk>/versions/<int:number>/features/<str:name>/<int:scale>/": ["rsi_14"],
     "runs/<int:pk>/charts/<str:kind>/": RUN_CHARTS,
-    "runs/<int:pk>/predictions/<int:set_pk>/curves/<str:head>/": HEADS,
     "runs/<int:pk>/predictions/<int:set_pk>/of/<int:place>/curves/<str:head>/": HEADS,
     "models/<int:pk>/predictions/<int:prediction>/curves/<str:head>/": HEADS,
     "backtests/<int:pk>/charts/<str:kind>/": BACKTEST_CHARTS,
@@ -66,6 +66,7 @@ class Rows:
             "predictions": {"pk": self.predictions.pk},
             "backtests": {"pk": self.backtest.pk},
             "studies": {"pk": make_study(self.run).pk},
+            "seed-verdicts": {"pk": make_seed_verdict(self.run).pk},
             "models": {"pk": self.model.pk, "prediction": self.model.predictions.get().pk},
             "jobs": {"pk": self.run.job_id},
         }

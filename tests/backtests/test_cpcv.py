@@ -10,19 +10,20 @@ import pytest
 
 from artifacts.store import verified_path
 from backtests.openings import open_and_backtest
+from backtests.seeds_pipeline import judge_seeds
 from backtests.services import create_experiment, launch_experiment
 from jobs.attempts import RunningAttempt, StopReason
 from jobs.claim import claim
 from jobs.execution import run_body
 from jobs.models import Job
-from jobs.statuses import JobStatus
+from jobs.statuses import JobKind, JobStatus
 from jobs.workers import claimant
 from modeling.baselines import ladder
 from modeling.evaluation.table import read_predictions
-from modeling.models import Trial
+from modeling.models import TrainingRun, Trial
 from modeling.registry import launch_prediction, register_model
 from modeling.windows.cpcv import NEWEST_SPLIT, PATHS, SPLITS, path_splits
-from tests import path
+from tests import factories, path
 from tests.api import bearer, refusal
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.slow]
@@ -68,6 +69,7 @@ def test_28_splits_are_trained_once_and_join_into_seven_paths(client, cheap_ladd
     the_report_takes_path_1_and_shows_all(backtest, run)
     assert Trial.objects.count() == 1
     answers_and_pages_show_the_paths(client, user, run, backtest)
+    seeds_that_say_the_same_are_judged_as_one_of_them(client, run, backtest)
     a_registered_split_predicts_nothing_it_has_learned_from(run, version, user)
     the_hold_out_is_scored_with_the_newest_split(run, user)
 
@@ -142,6 +144,50 @@ def answers_and_pages_show_the_paths(client, user, run, backtest):
     for address in (f"/runs/{run.pk}/predictions/", f"/experiments/{run.experiment_id}/"):
         assert client.get(address).status_code == 200
     assert client.get(f"/compare/?runs={run.pk}").status_code in (200, 302, 400)
+
+
+def seeds_that_say_the_same_are_judged_as_one_of_them(client, run, backtest):
+    twin = TrainingRun.objects.create(
+        workspace=run.workspace,
+        experiment=run.experiment,
+        seed=run.seed + 1,
+        job=factories.make_job(run.workspace, kind=JobKind.TRAINING),
+    )
+    for fold in run.folds.all():
+        fold.pk, fold.run = None, twin
+        fold.save()
+    columns = {"workspace": run.workspace, "version": backtest.version, "spec": backtest.spec}
+    factories.Backtest.objects.create(
+        run=twin, is_own=True, job=factories.make_job(run.workspace), **columns
+    )
+    row = factories.make_seed_verdict(run)
+    row.job = factories.make_job(run.workspace, kind=JobKind.SEEDS, status=JobStatus.QUEUED)
+    row.save()
+    body_of(row, judge_seeds)
+    assert row.runs == [run.pk, twin.pk]
+    for head, metric in (("action", "auc"), ("regime", "macro_f1"), ("volatility", "r2")):
+        found, own = row.metrics[head][metric], run.metrics[head][metric]
+        assert found["value"] == pytest.approx(own["value"])
+        assert found["interval"] == pytest.approx(own["interval"])
+        assert found["spread"]["values"] == pytest.approx(own["spread"]["values"])
+    worth = [found["action"]["auc"]["effective_samples"] for found in (row.metrics, run.metrics)]
+    assert worth[0] == pytest.approx(worth[1])
+    words = [
+        {head: found["word"] for head, found in each.items()} for each in (row.heads, run.verdict)
+    ]
+    assert words[0] == words[1]
+    assert row.leak_alarm == run.leak_alarm
+    assert row.equity["has_own_thresholds"]
+    numbers = backtest.report["numbers"]
+    for key, spread in row.equity["paths"].items():
+        assert spread["values"] == pytest.approx(numbers["paths"][key]["values"])
+        assert row.equity["numbers"][key] == pytest.approx(numbers[key])
+    assert row.equity["verdict"]["word"] == backtest.report["verdict"]["word"]
+    page = client.get(f"/experiments/{run.experiment_id}/").content.decode()
+    assert "Verdict over 2 seeds" in page and "Over 7 paths" in page
+    row.delete()
+    twin.backtests.all().delete()
+    twin.delete()
 
 
 def body_of(row, work):

@@ -1,21 +1,28 @@
 """The verdict of an experiment: that of the mean prediction over its finished seeds."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
+from accounts.models import AuditEvent, Role
 from artifacts.store import local_path
+from backtests import seeds_pipeline
 from backtests.models import Backtest, SeedVerdict
 from backtests.seeds_pipeline import finished_seeds
 from backtests.seeds_table import seeds_table
 from backtests.services import create_experiment, launch_experiment
+from jobs.errors import JobFailed
 from jobs.models import Job
 from jobs.statuses import JobKind, JobStatus
+from modeling import seeds
 from modeling.evaluation.heads import score_heads
 from modeling.evaluation.paired import mean_prediction
+from modeling.evaluation.paths import spread_of
 from modeling.evaluation.table import read_predictions
-from modeling.models import TrainingRun
+from modeling.models import Fold, TrainingRun
 from tests import factories
-from tests.api import bearer
+from tests.api import bearer, refusal
 from tests.backtests import markets
 from tests.backtests.test_equity_verdicts import small, spec_of
 from tests.modeling.evaluation.test_heads import scoring
@@ -63,26 +70,6 @@ def test_only_runs_with_a_finished_account_count_and_the_newest_of_each_seed(ali
     assert finished_seeds(experiment) == [new, other]
 
 
-def stored(experiment, runs, **fields):
-    job = factories.make_job(experiment.workspace, kind=JobKind.SEEDS)
-    deciding = {"rung": "buy_and_hold", "word": "ties"}
-    values = {
-        "metrics": {"action": {"auc": {"value": 0.53}, "rank_ic": {"value": 0.02}}},
-        "heads": {"action": {"metric": "rank_ic", "word": "ties", "sentence": "Not better."}},
-        "equity": {
-            "verdict": {"word": "ties", "deciding": deciding, "sentence": "Not better than it."},
-            "numbers": {"total_return": 0.01, "sharpe": 0.4, "max_drawdown": -0.1, "trades": 40},
-        },
-    }
-    return SeedVerdict.objects.create(
-        workspace=experiment.workspace,
-        experiment=experiment,
-        job=job,
-        runs=[run.pk for run in runs],
-        **values | fields,
-    )
-
-
 @pytest.fixture
 def runs(alice):
     experiment = factories.make_experiment(alice.first_workspace())
@@ -97,7 +84,7 @@ def test_the_page_shows_mean_and_spread_of_the_runs_beside_their_mean_prediction
 ):
     runs[1].metrics["action"]["auc"]["value"] = 0.55
     runs[1].save()
-    stored(runs[0].experiment, runs)
+    factories.make_seed_verdict(*runs)
     client.force_login(alice)
     page = client.get(f"/experiments/{runs[0].experiment_id}/").content.decode()
     section = page[page.index('id="seeds"') :].split("</section>")[0]
@@ -108,7 +95,7 @@ def test_the_page_shows_mean_and_spread_of_the_runs_beside_their_mean_prediction
 
 
 def test_without_an_account_the_reason_stands_in_its_place(runs):
-    row = stored(runs[0].experiment, runs, equity={"reason": "Confidence is uncalibrated"})
+    row = factories.make_seed_verdict(*runs, equity={"reason": "Confidence is uncalibrated"})
     shown = seeds_table(row, runs)
     assert (shown["title"], shown["sentence"]) == ("No account", "Confidence is uncalibrated")
     assert {each["value"] for each in shown["equity"]} == {None}
@@ -116,15 +103,67 @@ def test_without_an_account_the_reason_stands_in_its_place(runs):
 
 def test_the_verdict_over_the_most_seeds_is_that_of_the_experiment(runs):
     experiment = runs[0].experiment
-    whole = stored(experiment, runs)
-    stored(experiment, runs[:1])
+    whole = factories.make_seed_verdict(*runs)
+    factories.make_seed_verdict(runs[0])
     assert SeedVerdict.objects.of_experiment(experiment) == whole
+
+
+def test_the_page_says_how_the_account_of_the_mean_enters(runs):
+    row = factories.make_seed_verdict(*runs)
+    assert "the mean's own threshold" in seeds_table(row, runs)["entry"]
+    row.equity.pop("has_own_thresholds")
+    assert "the mean of the seeds' thresholds" in seeds_table(row, runs)["entry"]
+    row.equity = {"reason": "The hold-out is sealed."}
+    assert seeds_table(row, runs)["entry"] == ""
+
+
+def test_the_page_shows_the_spread_over_paths_and_what_is_not_compared(client, alice, runs):
+    auc = {"value": 0.53, "spread": spread_of([0.53, 0.5, 0.51, 0.52, 0.54, 0.55, 0.56])}
+    equity = dict(factories.make_seed_verdict(*runs).equity)
+    equity["paths"] = {"total_return": spread_of([0.01, -0.02, 0.03, 0.0, 0.0, 0.01, 0.02])}
+    factories.make_seed_verdict(
+        *runs,
+        metrics={"action": {"auc": auc}},
+        equity=equity,
+        missing={"dlinear": "Failed in 3 of 28 folds (1, 4, 9). Fold 1: seed 4: no <memory>"},
+    )
+    client.force_login(alice)
+    page = client.get(f"/experiments/{runs[0].experiment_id}/").content.decode()
+    section = page[page.index('id="seeds"') :].split("</section>")[0]
+    assert "Over 7 paths" in section
+    assert "0.500 to 0.560" in section
+    assert "−2.00" in section
+    assert "DLinear is not compared: Failed in 3 of 28 folds" in section
+    assert "no &lt;memory&gt;" in section
+
+
+def test_a_mean_without_an_account_says_why_on_its_page_and_in_its_log(runs, monkeypatch):
+    def sealed(*args):
+        raise JobFailed("sealed", "The predictions reach into the sealed hold-out. Open it first.")
+
+    logged = []
+    attempt = SimpleNamespace(log=lambda text, level: logged.append((text, level)))
+    monkeypatch.setattr(seeds_pipeline, "_account", sealed)
+    row = factories.make_seed_verdict(*runs)
+    own = runs[0].backtests.get()
+    row.equity = seeds_pipeline._equity(row, own, None, None, attempt)
+    reason = "The predictions reach into the sealed hold-out. Open it first."
+    assert row.equity == {"reason": reason}
+    assert logged == [(f"The mean prediction has no account: {reason}", "warning")]
+    assert seeds_pipeline._ending(row).endswith(f"It has no account: {reason}")
+    assert seeds_table(row, runs)["sentence"] == reason
+
+
+def test_seeds_of_an_earlier_release_enter_at_the_mean_of_their_thresholds():
+    kept = [{"model": 0.4, "har": 0.1}, {"model": 0.6}]
+    folds = [Fold(number=1, state={"thresholds": found}) for found in kept]
+    assert seeds._thresholds(folds) == ({"model": 0.5}, False)
 
 
 @pytest.mark.parametrize("of_mean", [True, False])
 def test_a_leak_alarm_withholds_every_word(runs, of_mean):
     alarm = {"raised": True, "reasons": ["AUC 0.71"]}
-    row = stored(runs[0].experiment, runs, leak_alarm=alarm if of_mean else {})
+    row = factories.make_seed_verdict(*runs, leak_alarm=alarm if of_mean else {})
     if not of_mean:
         runs[1].leak_alarm = alarm
         runs[1].save()
@@ -137,13 +176,91 @@ def test_the_api_gives_the_verdict_of_an_experiment_unless_it_is_withheld(alice,
     experiment = runs[0].experiment
     path = f"/api/experiments/{experiment.pk}/"
     assert bearer(alice).get(path).json()["verdict"] is None
-    row = stored(experiment, runs)
+    row = factories.make_seed_verdict(*runs)
     found = bearer(alice).get(path).json()["verdict"]
     assert found["runs"] == [run.pk for run in runs]
     assert found["equity"] == row.equity
     row.leak_alarm = {"raised": True, "reasons": ["AUC 0.71"]}
     row.save()
     assert bearer(alice).get(path).json()["verdict"] is None
+
+
+ALARM = {"raised": True, "reasons": ["path 3: AUC 0.710 is above 0.620."]}
+TEXT = "The candles are a <b>test signal</b>."
+
+
+@pytest.fixture
+def alarmed(runs):
+    return factories.make_seed_verdict(*runs, leak_alarm=ALARM)
+
+
+def explain(client, row, text=TEXT):
+    return client.post(f"/seed-verdicts/{row.pk}/explanation/", {"text": text})
+
+
+def page_of(client, row):
+    return client.get(f"/experiments/{row.experiment_id}/").content.decode()
+
+
+def test_an_explained_alarm_of_the_mean_shows_its_verdict_and_stays_beside_it(
+    client, alice, alarmed
+):
+    client.force_login(alice)
+    page = page_of(client, alarmed)
+    assert "Leak alarm of the mean prediction" in page and "path 3: AUC 0.710" in page
+    assert "Verdict withheld" in page and "Not better than it." not in page
+    assert explain(client, alarmed).status_code == 302
+    page = page_of(client, alarmed)
+    assert "Verdict withheld" not in page and "Not better than it." in page
+    assert "path 3: AUC 0.710" in page
+    assert "&lt;b&gt;test signal" in page and "by alice" in page
+    event = AuditEvent.objects.get(action="explain_alarm")
+    assert event.data["text"] == TEXT and event.data["reasons"] == ALARM["reasons"]
+    assert event.subject == f"mean prediction {alarmed.pk} of experiment {alarmed.experiment_id}"
+
+
+def test_an_alarm_of_a_run_withholds_the_mean_whatever_was_said_of_its_own(client, alice, alarmed):
+    client.force_login(alice)
+    run = TrainingRun.objects.get(pk=alarmed.runs[1])
+    run.leak_alarm = ALARM
+    run.save()
+    explain(client, alarmed)
+    assert "Verdict withheld" in page_of(client, alarmed)
+
+
+def test_an_explanation_of_the_mean_without_words_is_refused_on_its_page(client, alice, alarmed):
+    client.force_login(alice)
+    answer = explain(client, alarmed, " ")
+    assert answer.status_code == 400
+    assert "expected the reason" in answer.content.decode()
+    calm = factories.make_seed_verdict(*TrainingRun.objects.filter(pk__in=alarmed.runs))
+    assert explain(client, calm).status_code == 409
+
+
+def test_only_an_editor_of_the_workspace_explains_the_alarm_of_a_mean(client, alice, alarmed):
+    viewer = factories.make_user("victor", alarmed.workspace, Role.VIEWER)
+    client.force_login(viewer)
+    assert "Explain the alarm" not in page_of(client, alarmed)
+    assert explain(client, alarmed).status_code == 403
+    path = f"/api/seed-verdicts/{alarmed.pk}/explanation/"
+    answer = bearer(viewer).post(path, {"text": TEXT}, format="json")
+    assert refusal(answer, 403)["code"] == "needs_editor"
+    charlie = factories.make_user("charlie")
+    client.force_login(charlie)
+    assert explain(client, alarmed).status_code == 404
+    refusal(bearer(charlie).post(path, {"text": TEXT}, format="json"), 404)
+
+
+def test_the_api_tells_the_alarm_of_the_mean_and_explains_it(alice, alarmed):
+    api, path = bearer(alice), f"/api/experiments/{alarmed.experiment_id}/"
+    found = api.get(path).json()
+    assert found["verdict"] is None
+    assert found["verdict_alarm"]["leak_alarm"] == ALARM
+    address = f"/api/seed-verdicts/{found['verdict_alarm']['id']}/explanation/"
+    assert api.post(address, {"text": TEXT}, format="json").json()["alarm_explanation"] == TEXT
+    found = api.get(path).json()
+    assert found["verdict"]["equity"] == alarmed.equity
+    assert found["verdict_alarm"]["alarm_explanation"] == TEXT
 
 
 @pytest.mark.slow
@@ -171,6 +288,9 @@ def test_the_mean_prediction_of_two_runs_is_judged():
     assert row.runs == [run.pk for run in runs]
     sets = [run.prediction_sets.get(rung="model") for run in runs]
     mean = mean_prediction([read_predictions(local_path(found.file)) for found in sets])
+    assert row.equity["has_own_thresholds"]
+    assert row.leak_alarm.keys() == {"raised", "reasons"}
+    assert "paths" not in row.equity and row.missing == {}
     by_hand = score_heads(mean, scoring(draws=0))
     for head, metric in (("action", "rank_ic"), ("volatility", "r2"), ("risk", "ordinal_brier")):
         assert row.metrics[head][metric]["value"] == pytest.approx(by_hand[head][metric]["value"])
