@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from modeling.specs import EvaluationSpec, ModelSpec
 from modeling.windows.errors import NotEnoughHistory
-from modeling.windows.samples import bars_needed
+from modeling.windows.samples import SCALE_BARS, first_window
 from modeling.windows.splits import (
     FIT_SHARE,
     LEAST_SAMPLES,
@@ -89,7 +89,7 @@ def plan_experiment(
     try:
         return _planned(spec, first_open, int(bars), timeframe_minutes)
     except NotEnoughHistory as error:
-        needed = least_bars(spec, timeframe_minutes)
+        needed = least_bars(spec, timeframe_minutes, first_open=first_open)
         if needed is None:
             raise
         raise NotEnoughHistory(
@@ -101,28 +101,29 @@ def plan_experiment(
         ) from error
 
 
-def least_bars(spec: ModelSpec, timeframe_minutes: int) -> int | None:
-    """Fewest bars without a gap, to 0.2 %, for which every slice is large enough.
+def least_bars(spec: ModelSpec, timeframe_minutes: int, *, first_open: int) -> int | None:
+    """Bars without a gap from `first_open` (ns UTC) on for which every slice is large enough, and with
+    one bar less is not.
 
     None above ten million.
     """
     low, high = 0, 1024
-    while not _fits(spec, high, timeframe_minutes):
+    while not _fits(spec, first_open, high, timeframe_minutes):
         low, high = high, high * 2
         if high > MOST_BARS:
             return None
-    while high - low > max(1, high // 500):
+    while high - low > 1:
         middle = (low + high) // 2
-        if _fits(spec, middle, timeframe_minutes):
+        if _fits(spec, first_open, middle, timeframe_minutes):
             high = middle
         else:
             low = middle
     return high
 
 
-def _fits(spec: ModelSpec, bars: int, timeframe_minutes: int) -> bool:
+def _fits(spec: ModelSpec, first_open: int, bars: int, timeframe_minutes: int) -> bool:
     try:
-        _planned(spec, 0, bars, timeframe_minutes)
+        _planned(spec, first_open, bars, timeframe_minutes)
     except NotEnoughHistory:
         return False
     return True
@@ -132,16 +133,17 @@ def _planned(spec: ModelSpec, first_open: int, bars: int, timeframe_minutes: int
     bar_ns = timeframe_minutes * 60_000_000_000
     label_bars = max(spec.windows.horizon_bars, spec.target.regime_bars)
     scales = spec.features.scales_for(timeframe_minutes)
-    before = bars_needed(
+    before = first_window(
         spec.features.names(),
         scales,
         spec.windows.context_bars,
-        0,
+        first_open=first_open,
         timeframe_minutes=timeframe_minutes,
     )
     series = _Series(
         count=max(0, bars - before),
         first_known_at=first_open + (before + 1) * bar_ns,
+        first_labelled=max(0, SCALE_BARS - before),
         bar_ns=bar_ns,
         label_bars=label_bars,
         horizon_bars=spec.windows.horizon_bars,
@@ -166,10 +168,14 @@ def _planned(spec: ModelSpec, first_open: int, bars: int, timeframe_minutes: int
 
 @dataclass(frozen=True)
 class _Series:
-    """Samples 0..count−1, one a bar; sample i is known at `first_known_at` + i bars (ns UTC)."""
+    """Samples 0..count−1, one a bar; sample i is known at `first_known_at` + i bars (ns UTC).
+
+    Those before `first_labelled` have no label.
+    """
 
     count: int
     first_known_at: int
+    first_labelled: int
     bar_ns: int
     label_bars: int
     horizon_bars: int
@@ -196,7 +202,10 @@ class _Series:
             Run(self.known_by(after) + 1, min(self.known_by(until), self.last_known))
             for after, until in cut.tests
         ]
-        tests = [Run(block.first, min(block.last, self.last_labelled)) for block in blocks]
+        tests = [
+            Run(max(block.first, self.first_labelled), min(block.last, self.last_labelled))
+            for block in blocks
+        ]
         cut.refuse_small_tests(number, [test.size for test in tests])
         training, purged, embargoed = self._keep_away(
             self._between(cut, blocks), blocks, evaluation.embargo_bars
@@ -220,7 +229,7 @@ class _Series:
 
     def _between(self, cut: Cut, blocks: Sequence[Run]) -> list[Run]:
         """Labelled samples of the training part that lie in no test block, as runs."""
-        first = self.known_by(cut.train_after) + 1
+        first = max(self.known_by(cut.train_after) + 1, self.first_labelled)
         last = min(self.known_by(cut.train_until), self.last_labelled)
         starts = [first, *(block.last + 1 for block in blocks)]
         ends = [*(min(block.first - 1, last) for block in blocks), last]

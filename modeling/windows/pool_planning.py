@@ -8,11 +8,12 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from markets.features.bars import MINUTE_NS
 from modeling.specs import ModelSpec
 from modeling.windows.errors import NotEnoughHistory
 from modeling.windows.planning import Plan, PlannedFold, plan_experiment
-from modeling.windows.samples import bars_needed
-from modeling.windows.splits import LEAST_SAMPLES, MINUTE_NS, SLICES
+from modeling.windows.samples import SCALE_BARS, first_window
+from modeling.windows.splits import LEAST_SAMPLES, SLICES
 
 Span = tuple[int, int]
 """First open and last close of the candles of an instrument, ns UTC."""
@@ -39,9 +40,12 @@ def plan_pool(spec: ModelSpec, spans: Mapping[str, Span], *, timeframe_minutes: 
 
 @dataclass(frozen=True)
 class _Instrument:
-    """Samples of one instrument, one a bar, known from `first_known_at` on; labels end by `last_close`."""
+    """Samples of one instrument, one a bar, known from `first_known_at` and labelled from
+    `first_labelled_at` on; labels end by `last_close`.
+    """
 
     first_known_at: int
+    first_labelled_at: int
     last_close: int
     bar_ns: int
     label_ns: int
@@ -49,15 +53,21 @@ class _Instrument:
     @classmethod
     def of(cls, spec: ModelSpec, span: Span, timeframe_minutes: int) -> _Instrument:
         bar_ns = timeframe_minutes * MINUTE_NS
-        before = bars_needed(
+        first = first_window(
             spec.features.names(),
             spec.features.scales_for(timeframe_minutes),
             spec.windows.context_bars,
-            0,
+            first_open=span[0],
             timeframe_minutes=timeframe_minutes,
         )
         label_bars = max(spec.windows.horizon_bars, spec.target.regime_bars)
-        return cls(span[0] + (before + 1) * bar_ns, span[1], bar_ns, label_bars * bar_ns)
+        return cls(
+            first_known_at=span[0] + (first + 1) * bar_ns,
+            first_labelled_at=span[0] + (max(first, SCALE_BARS) + 1) * bar_ns,
+            last_close=span[1],
+            bar_ns=bar_ns,
+            label_ns=label_bars * bar_ns,
+        )
 
     @property
     def windows(self) -> int:
@@ -66,7 +76,9 @@ class _Instrument:
     def samples(self, stretches: Sequence[Span]) -> int:
         """Labelled samples whose interval lies within one of the stretches of time."""
         return sum(
-            self._between(first, min(last, self.last_close) - self.label_ns)
+            self._between(
+                max(first, self.first_labelled_at), min(last, self.last_close) - self.label_ns
+            )
             for first, last in stretches
         )
 

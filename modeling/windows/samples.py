@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from markets.candles.frame import Candles
+from markets.features.bars import MINUTE_NS
 from markets.features.registry import FEATURES
 from markets.features.table import FeatureTable, ScaleFeatures
 from modeling.evaluation.effective import effective_samples
@@ -171,6 +172,31 @@ def bars_needed(
         FEATURES[name].warm_up_bars(timeframe_minutes * k) * k for name in names for k in scales
     )
     return max(warm_up, SCALE_BARS) + max(scales) + context_bars + label_bars
+
+
+def first_window(
+    names: Sequence[str],
+    scales: Sequence[int],
+    context_bars: int,
+    *,
+    first_open: int,
+    timeframe_minutes: int,
+) -> int:
+    """The number of the first bar with a complete window in a series without gaps that opens at
+    `first_open` (ns UTC, on the grid of the timeframe).
+
+    On each scale the coarse bars of the window follow the longest warm-up and have closed; a coarse
+    bar that began before the series is none. Raises ContextTooShort when a scale does not fit into
+    the window.
+    """
+    place = first_open // (timeframe_minutes * MINUTE_NS)
+    return max(
+        -place % k
+        + k * max(FEATURES[name].warm_up_bars(timeframe_minutes * k) for name in names)
+        + k * coarse_bars(context_bars, k)
+        - 1
+        for k in scales
+    )
 
 
 def labelled_bars(candles: Candles, ahead: int) -> NDArray[np.bool_]:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from markets.features.bars import MINUTE_NS
 from modeling.specs import EvaluationSpec
 from modeling.windows.cpcv import GROUPS, SPLITS
 from modeling.windows.errors import IntervalsMeet, NotEnoughHistory
@@ -23,7 +24,6 @@ FIT_SHARE = 0.8
 VALIDATION_SHARE = 0.1
 SINGLE_CUT = 0.7
 SLICES = ("fit", "validation", "calibration", "test")
-MINUTE_NS = 60_000_000_000
 
 
 class Part(NamedTuple):
