@@ -98,9 +98,7 @@ def check_spec(spec: ModelSpec, versions: list[DatasetVersion]) -> Plan:
 
 def _refuse_unpoolable(versions: list[DatasetVersion]) -> None:
     """Raise InvalidSpec unless these are one version each of a few instruments, of one timeframe."""
-    if not 1 <= len(versions) <= MOST_INSTRUMENTS:
-        expected = f"expected 1 to {MOST_INSTRUMENTS}"
-        raise InvalidSpec({"datasets": f"found {len(versions)} datasets; {expected}"})
+    refuse_many(len(versions))
     names = [instrument_name(version) for version in versions]
     twice = next((name for name in names if names.count(name) > 1), "")
     if twice:
@@ -111,6 +109,13 @@ def _refuse_unpoolable(versions: list[DatasetVersion]) -> None:
         raise InvalidSpec(
             {"datasets": f"found the timeframes {found}; expected the same for all datasets"}
         )
+
+
+def refuse_many(datasets: int) -> None:
+    """Raise InvalidSpec unless so many datasets can be learned from together."""
+    if not 1 <= datasets <= MOST_INSTRUMENTS:
+        expected = f"expected 1 to {MOST_INSTRUMENTS}"
+        raise InvalidSpec({"datasets": f"found {datasets} datasets; {expected}"})
 
 
 def plan_for(spec: ModelSpec, versions: list[DatasetVersion]) -> Plan:

@@ -112,6 +112,15 @@ def test_what_cannot_be_pooled_is_refused_by_name(alice, pair, path):
     assert not Experiment.objects.exists()
 
 
+def test_too_many_datasets_are_refused_before_any_is_looked_up(
+    alice, django_assert_max_num_queries
+):
+    client, unknown = bearer(alice), [{"dataset": 10**9, "version": 1}] * 300
+    with django_assert_max_num_queries(12):
+        answer = post(client, PATH, {"name": "Pool", "datasets": unknown, "preset": "tiny"})
+    assert "found 300 datasets" in refusal(answer, 400)["fields"]["datasets"]
+
+
 def test_the_ribbon_spans_all_instruments(alice):
     long, short = version_of(alice, "BTC/USDT", days=120), version_of(alice, "ETH/USDT")
     spec = preset("tiny")
