@@ -273,6 +273,12 @@ def with_data(spec_sha256: str, versions: list[DatasetVersion]) -> str:
     return hashlib.sha256("".join(parts).encode()).hexdigest()
 
 
+def sealed_versions(experiment: Experiment) -> list[DatasetVersion]:
+    """Those of its versions that have candles behind the seal, in order of their instruments."""
+    spec, seal = experiment.model_spec, experiment.holdout_at
+    return [version for version in experiment.pool if _last_close(spec, version) > seal]
+
+
 def _last_close(spec: ModelSpec, version: DatasetVersion) -> datetime:
     """Where the bars end that the spec uses, and with them the sealed span."""
     return spec.data.within(version.first_at, version.last_at + version.bar)[1]

@@ -6,6 +6,7 @@ import pytest
 
 from backtests.form_page import split_ribbon
 from backtests.models import Backtest
+from backtests.openings import open_and_backtest
 from backtests.presets import preset
 from backtests.services import create_experiment, estimate, launch_backtest, launch_experiment
 from backtests.specs import BacktestSpec
@@ -156,6 +157,26 @@ def test_a_further_backtest_names_one_of_the_predicted_versions(alice, pair):
     made = post(bearer(alice), "/api/backtests/", known)
     assert made.status_code == 202
     assert Backtest.objects.get(pk=made.json()["id"]).version == pair[0]
+
+
+def test_an_opened_hold_out_is_backtested_where_there_are_candles_in_it(alice, pair):
+    whole = synthetic_candles(days=DAYS, seed=5)
+    ended = factories.make_version(
+        alice.first_workspace(),
+        symbol="ADA/USDT",
+        candles=whole.slice(0, int(0.84 * len(whole))),
+    )
+    experiment = create_experiment(
+        workspace=alice.first_workspace(),
+        user=alice,
+        name="Pool",
+        versions=[*pair, ended],
+        spec=preset("tiny"),
+    )
+    assert experiment.version == ended
+    open_and_backtest(factories.make_run(experiment), user=alice, name="Pool")
+    rows = Backtest.objects.filter(is_holdout=True).order_by("pk")
+    assert [row.version for row in rows] == pair
 
 
 def test_backtests_of_two_instruments_are_two_trials(alice, pair):
