@@ -34,6 +34,8 @@ from markets.candles.report import utc_text
 from modeling.causality import state_of
 from modeling.certainty import certainty_of
 from modeling.evaluation.paths import spread_of
+from modeling.measures import scores_on
+from modeling.models import instrument_name
 
 FEW_TRADES = 100
 PATH_WORDS = (
@@ -86,11 +88,11 @@ def build_report(row: Backtest, judged: Judged) -> dict[str, Any]:
 
 
 def _head_metrics(row: Backtest) -> dict[str, Any]:
-    """Scores of the heads on the bars that are traded."""
+    """Scores of the heads on the bars that are traded, of several instruments on the backtest's own."""
     if row.model_prediction is not None:
         return row.model_prediction.metrics  # type: ignore[no-any-return]  # stored JSON
     metrics: dict[str, Any] = row.run.opening.metrics if row.is_holdout else row.run.metrics
-    return metrics
+    return scores_on(metrics, instrument_name(row.version))
 
 
 def _numbers(judged: Judged) -> tuple[dict[str, Any], dict[str, str]]:

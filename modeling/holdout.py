@@ -62,7 +62,9 @@ def score_holdout(opening: HoldoutOpening, attempt: RunningAttempt) -> None:
     blocks = {"hold-out": block_of(metrics, effective)}
     of_each = _effective_of_each(windows, sealed, opening)
     for name, own in of_each.items():
-        scores = score_heads(of_instrument(predicted, name), fold.scoring(own))
+        rows, scoring = of_instrument(predicted, name), fold.scoring(own)
+        scores = score_heads(rows, scoring)
+        add_certainty(scores, rows, [last], scoring)
         metrics["instruments"] = metrics.get("instruments", {}) | {name: scores}
         blocks[f"{name}, hold-out"] = block_of(scores, own)
     alarm = leak_alarm(

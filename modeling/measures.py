@@ -128,6 +128,12 @@ def rung_words(rung: str) -> str:
     return label if label[:2].isupper() else label[0].lower() + label[1:]
 
 
+def scores_on(metrics: dict[str, Any], instrument: str) -> dict[str, Any]:
+    """The stored scores on one of several instruments, by name; where there is one, or another, all."""
+    found: dict[str, Any] = metrics.get("instruments", {}).get(instrument, metrics)
+    return found
+
+
 def in_order(rungs: Iterable[str]) -> list[str]:
     """Rungs as the ladder shows them; unknown ones last."""
     places = {rung: place for place, rung in enumerate(RUNGS)}

@@ -14,7 +14,7 @@ from django.views.decorators.http import conditional_page, require_safe
 from artifacts.store import FileChanged
 from markets.reading import InvalidRange
 from modeling.downloads import set_csv_answer, set_parquet_answer
-from modeling.measures import in_order, rung_label
+from modeling.measures import in_order, rung_label, scores_on
 from modeling.models import HoldoutOpening, PredictionSet, TrainingRun, instrument_name
 from modeling.prediction_page import Judged, head_answer, predictions_context, window_answer
 from modeling.views import fetched
@@ -159,10 +159,7 @@ def _judged(row: PredictionSet, run: TrainingRun) -> Judged:
 
 def _own_scores(row: PredictionSet, metrics: dict[str, Any]) -> dict[str, Any]:
     """The scores of the instrument that is looked at, where there are several."""
-    found: dict[str, Any] = metrics.get("instruments", {}).get(
-        instrument_name(row.version), metrics
-    )
-    return found
+    return scores_on(metrics, instrument_name(row.version))
 
 
 def _is_sealed(run: TrainingRun) -> bool:
