@@ -23,6 +23,7 @@ from accounts.models import Workspace
 from backtests.comparing import LEAST as COMPARED_LEAST
 from backtests.comparing import MOST as COMPARED_MOST
 from backtests.form_page import (
+    candles_difference,
     clone_difference,
     memory_problem,
     preset_cards,
@@ -128,7 +129,7 @@ def experiment_new(request: HttpRequest) -> HttpResponse:
         context = form_context(request, form, preset if preset in PRESETS else DEFAULT_PRESET)
         return render(request, "backtests/experiment_new.html", context, status=400)
     if source is not None:
-        count = len(clone_difference(form, spec_of(source)))
+        count = len(difference_of(form, source))
         words = "1 setting differs" if count == 1 else f"{count} settings differ"
         messages.success(request, f"Cloned from {source.name}: {words}.")
     if request.POST.get("action") == "launch":
@@ -179,7 +180,13 @@ def clone_context(request: HttpRequest, form: ExperimentForm) -> dict[str, Any]:
     source = source_of(request)
     if source is None:
         return {}
-    return {"source": source, "difference": clone_difference(form, spec_of(source))}
+    return {"source": source, "difference": difference_of(form, source)}
+
+
+def difference_of(form: ExperimentForm, source: Experiment) -> list[dict[str, Any]]:
+    """In which candles and settings a form differs from the experiment it is cloned from."""
+    candles = candles_difference(chosen_versions(form), source.pool)
+    return [*candles, *clone_difference(form, spec_of(source))]
 
 
 def source_of(request: HttpRequest) -> Experiment | None:
@@ -237,7 +244,8 @@ def parent_context(experiment: Experiment, spec: ExperimentSpec) -> dict[str, An
     source = experiment.parent
     if source is None:
         return {}
-    return {"source": source, "difference": spec_difference(spec, spec_of(source))}
+    candles = candles_difference(experiment.pool, source.pool)
+    return {"source": source, "difference": [*candles, *spec_difference(spec, spec_of(source))]}
 
 
 def holdout_context(experiment: Experiment) -> dict[str, Any]:
@@ -303,7 +311,10 @@ def fetched(request: HttpRequest, pk: int) -> Experiment:
         "workspace", "created_by", "parent"
     )
     experiment: Experiment = get_object_or_404(
-        rows.prefetch_related(Prefetch("versions", versions)), pk=pk
+        rows.prefetch_related(
+            Prefetch("versions", versions), Prefetch("parent__versions", versions)
+        ),
+        pk=pk,
     )
     return experiment
 

@@ -125,6 +125,14 @@ def memory_problem(found: Part) -> str:
     )
 
 
+def candles_difference(ours: list[DatasetVersion], theirs: list[DatasetVersion]) -> list[Part]:
+    """The candles of both, as a row beside the settings, unless they are the same."""
+    value, source = (", ".join(sorted(map(str, versions))) for versions in (ours, theirs))
+    if {version.pk for version in ours} == {version.pk for version in theirs}:
+        return []
+    return [{"label": "Candles", "section": "Data", "unit": "", "source": source, "value": value}]
+
+
 def clone_difference(form: ExperimentForm, source: ExperimentSpec) -> list[Part]:
     """Every field whose input says another thing than the source, as both are written in the form."""
     if isinstance(form.spec, ExperimentSpec):

@@ -15,6 +15,7 @@ from modeling.models import Experiment
 from specs.declaration import InvalidSpec
 from tests import factories
 from tests.api import bearer, refusal
+from tests.backtests.test_experiment_views import body as form_body
 
 pytestmark = pytest.mark.django_db
 PATH = "/api/experiments/"
@@ -209,6 +210,19 @@ def test_the_form_takes_several_versions_and_a_clone_brings_them_back(client, al
     )
     clone = client.get(f"/experiments/new/?from={experiment.pk}").context["form"]
     assert set(clone["datasets"].value()) == {version.pk for version in pair}
+
+
+def test_a_clone_on_other_candles_says_so_before_and_after_it_is_saved(client, alice, pair):
+    spec = preset("tiny")
+    source = create_experiment(
+        workspace=alice.first_workspace(), user=alice, name="Pool", versions=pair, spec=spec
+    )
+    address = f"/experiments/new/?from={source.pk}"
+    assert "No setting differs from the source yet" in client.get(address).content.decode()
+    sent = form_body(pair[0], **{"name": "Alone", "from": source.pk})
+    page = client.post("/experiments/new/", sent, follow=True).content.decode()
+    assert "Cloned from Pool: 1 setting differs." in page
+    assert f"{pair[1]}, {pair[0]}" in page.split('id="clone-difference"')[1]
 
 
 def test_no_version_of_another_workspace_gets_into_a_pool(alice, pair):
