@@ -20,6 +20,8 @@ from specs.serializers import SpecPartField, SpecSerializerField
 
 
 class BacktestSerializer(serializers.ModelSerializer[Backtest]):
+    dataset = serializers.IntegerField(source="version.dataset_id")
+    version = serializers.IntegerField(source="version.number")
     status = serializers.CharField(source="job.status")
     code = serializers.CharField(source="job.code")
     message = serializers.CharField(source="job.message")
@@ -29,6 +31,8 @@ class BacktestSerializer(serializers.ModelSerializer[Backtest]):
         fields = (
             "id",
             "name",
+            "dataset",
+            "version",
             "run",
             "model_prediction",
             "status",

@@ -157,6 +157,7 @@ def test_a_further_backtest_names_one_of_the_predicted_versions(alice, pair):
     known = asked | {"dataset": pair[0].dataset_id}
     made = post(bearer(alice), "/api/backtests/", known)
     assert made.status_code == 202
+    assert (made.json()["dataset"], made.json()["version"]) == (pair[0].dataset_id, 1)
     assert Backtest.objects.get(pk=made.json()["id"]).version == pair[0]
 
 
