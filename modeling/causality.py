@@ -70,10 +70,11 @@ def joined_certificate(each: Mapping[str, Certificate]) -> dict[str, Any]:
 
 def joined_proof(each: Mapping[str, Certificate]) -> dict[str, Any]:
     """The proof of a fold's predictions for one instrument. Of several the first that failed, or else
-    the first, by name, and the verdict of each.
+    the first, by name, with the bars compared of all and the verdict of each.
     """
     if len(each) == 1:
         return dict(next(iter(each.values())))
     name = next((name for name, found in each.items() if not found["passed"]), next(iter(each)))
     verdicts = {name: "passed" if found["passed"] else "failed" for name, found in each.items()}
-    return {"instrument": name, **each[name], "instruments": verdicts}
+    tested = sum(found["bars_tested"] for found in each.values())
+    return {"instrument": name, **each[name], "bars_tested": tested, "instruments": verdicts}

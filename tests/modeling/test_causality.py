@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from modeling.causality import certificate_table, state_of
+from modeling.causality import certificate_table, joined_certificate, joined_proof, state_of
 from tests.factories import certificate, make_experiment, make_run, make_user
 
 FEATURE = {"feature": "rsi_14", "scale": 3, "verdict": "failed", "reason": "a past value changed"}
@@ -50,6 +50,22 @@ def test_at_most_ten_failed_features_are_named():
     assert (len(table["failures"]), table["more_failures"]) == (10, 3)
 
 
+def test_the_certificate_of_several_instruments_fails_with_any_of_them():
+    good = {"passed": True, "bars_tested": 3, "features": [], "maps": []}
+    bad = good | {"passed": False, "features": [FEATURE]}
+    joined = joined_certificate({"BTC": good, "ETH": bad})
+    assert (joined["passed"], joined["bars_tested"]) == (False, 6)
+    assert joined["features"] == [{"instrument": "ETH", **FEATURE}]
+
+
+def test_the_proof_of_several_instruments_names_the_one_that_failed_and_counts_all():
+    good = {"passed": True, "bars_tested": 500, "changed": []}
+    bad = {"passed": False, "bars_tested": 40, "changed": ["action"]}
+    found = joined_proof({"BTC": good, "ETH": bad})
+    assert (found["passed"], found["instrument"], found["bars_tested"]) == (False, "ETH", 540)
+    assert found["instruments"] == {"BTC": "passed", "ETH": "failed"}
+
+
 @pytest.fixture
 def shown(db, client):
     alice = make_user("alice")
@@ -74,6 +90,10 @@ def shown(db, client):
         (
             {"passed": False, "features": [FEATURE], "maps": []},
             "rsi_14, timescale × 3: a past value",
+        ),
+        (
+            {"passed": False, "features": [{"instrument": "ETH", **FEATURE}], "maps": []},
+            "ETH, rsi_14, timescale",
         ),
     ],
 )
