@@ -54,6 +54,7 @@ def _train(assignment: Assignment, ranks: Ranks) -> None:
             provenance=assignment.provenance,
             ranks=ranks,
             resume=assignment.resume,
+            compiler=assignment.compiler,
         )
     except OutOfMemory as error:
         raise out_of_memory(error, steps_before=assignment.steps_before) from error

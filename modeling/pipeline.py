@@ -35,6 +35,7 @@ from modeling.sealed import candles_of
 from modeling.storing import store_fold, store_result
 from modeling.training.assignment import Assignment
 from modeling.training.checkpoint import Checkpoint
+from modeling.training.compiled import chosen_compiler
 from modeling.training.errors import Diverged, OutOfMemory, Stopped
 from modeling.training.fit import fit, steps_in_all
 from modeling.training.machine import set_threads
@@ -144,11 +145,20 @@ def _train_fold(
                 is_pooled=windows.is_pooled,
             )
         else:
+            compiler = chosen_compiler(
+                ranks.device, steps=stage.steps_in_all, allowed=settings.COMPILED_STEPS
+            )
             if ranks.count > 1:
-                shared = Assignment(spec, task, provenance, resume, stage.steps_before)
+                shared = Assignment(spec, task, provenance, resume, stage.steps_before, compiler)
                 ranks.send(*shared.packed())
             fitted = fit(
-                spec, task, provenance=provenance, observer=observer, resume=resume, ranks=ranks
+                spec,
+                task,
+                provenance=provenance,
+                observer=observer,
+                resume=resume,
+                ranks=ranks,
+                compiler=compiler,
             )
     for note in fitted.notes:
         attempt.log(f"{stage.title}: {note}", "warning")

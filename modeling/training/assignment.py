@@ -26,7 +26,7 @@ Json = dict[str, Any]  # Any: JSON has no narrower type
 @dataclass(frozen=True)
 class Assignment:
     """One fold to train beside the leader; `steps_before` are those of the folds before it, for
-    messages, `threads` the leader's.
+    messages, `compiler` and `threads` the leader's.
     """
 
     spec: ModelSpec
@@ -34,6 +34,7 @@ class Assignment:
     provenance: Provenance
     resume: Checkpoint | None
     steps_before: int
+    compiler: str | None = None
     threads: int = field(default_factory=torch.get_num_threads)
 
     def packed(self) -> tuple[Json, dict[str, Array]]:
@@ -46,6 +47,7 @@ class Assignment:
             "bar_ns": bars.bar_ns,
             "provenance": self.provenance.to_json(),
             "steps_before": self.steps_before,
+            "compiler": self.compiler,
             "threads": self.threads,
         }
         arrays: dict[str, Array] = {
@@ -85,6 +87,7 @@ class Assignment:
             provenance=Provenance(**state["provenance"]),
             resume=_checkpoint(state, arrays),
             steps_before=state["steps_before"],
+            compiler=state["compiler"],
             threads=state["threads"],
         )
 

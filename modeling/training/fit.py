@@ -20,6 +20,7 @@ from modeling.network.heads import FiveHeads
 from modeling.network.transformer import build_network
 from modeling.specs import ModelSpec
 from modeling.training.checkpoint import Checkpoint, Provenance
+from modeling.training.compiled import CompiledObjective, Compiler
 from modeling.training.early_stop import EarlyStop
 from modeling.training.errors import CheckpointRejected, Diverged, OutOfMemory, Stopped
 from modeling.training.losses import (
@@ -35,6 +36,7 @@ from modeling.training.machine import (
     chosen_precision,
     free_bytes,
     held_bytes,
+    is_out_of_memory,
     repeatable,
 )
 from modeling.training.observer import EpochMetrics, StepMetrics, TrainingObserver
@@ -95,6 +97,7 @@ def fit(
     resume: Checkpoint | None = None,
     network: FiveHeads | None = None,
     ranks: Ranks = ALONE,
+    compiler: Compiler | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> FittedFold:
     """Train one fold and return the network of the epoch with the smallest validation ratio.
@@ -103,7 +106,8 @@ def fit(
     weights, bit for bit, also after any number of stops; call `set_threads` before. With `resume`
     training goes on after the checkpoint's step, with the checkpoint's number of threads. `network`,
     untrained, takes the place of the spec's. Of several `ranks` this process is the leader; the others
-    are in `fit_beside` with the same task.
+    are in `fit_beside` with the same task. A `compiler` makes whole batches one graph, and no longer
+    promises equal bits; where it fails training goes on without, and a note of the result says so.
     Raises ValueError when a sample has no window or no labels; Stopped after the observer asked to
     stop and a checkpoint was saved; Diverged; OutOfMemory; PeerLost; CheckpointRejected when `resume`
     is not of this fold, spec, data and seed.
@@ -118,6 +122,7 @@ def fit(
             observer=observer,
             network=network,
             ranks=ranks,
+            compiler=compiler,
             clock=clock,
         )
         if resume is not None:
@@ -142,6 +147,7 @@ class FoldTrainer:
         observer: TrainingObserver,
         network: FiveHeads | None,
         ranks: Ranks,
+        compiler: Compiler | None,
         clock: Callable[[], float],
     ) -> None:
         self.spec, self.task, self.ranks = spec, task, ranks
@@ -157,9 +163,9 @@ class FoldTrainer:
         self.total_steps = steps_in_all(spec, len(task.fit_bars))
         self.network = self._begun(network or self._new_network())
         self.balance = LossBalance().to(self.device)
-        self.objective = ranks.synchronised(
-            Objective(self.network, self.balance, cost_bps=spec.target.cost_bps)
-        )
+        objective = Objective(self.network, self.balance, cost_bps=spec.target.cost_bps)
+        self.compiled = self._in_one_graph(objective, compiler) if compiler else None
+        self.objective = ranks.synchronised(self.compiled or objective)
         self.optimizer = FoldOptimizer(self.network, self.balance, spec.training)
         self.stop = EarlyStop(patience=spec.training.patience)
         self.best_weights: dict[str, Tensor] = {}
@@ -185,6 +191,7 @@ class FoldTrainer:
             steps=self.step,
             history=tuple(self.history),
             seconds=self._seconds(),
+            notes=self._notes(),
         )
 
     def _train(self) -> None:
@@ -271,6 +278,16 @@ class FoldTrainer:
     def _begun(self, network: FiveHeads) -> FiveHeads:
         start_at_the_constant(network, self.task.scale)
         return network.to(self.device)
+
+    def _in_one_graph(self, objective: Objective, compiler: Compiler) -> CompiledObjective:
+        """The objective, compiled for what this process computes of an epoch's first batch."""
+        first = torch.arange(min(self.spec.training.batch, len(self.task.fit_bars)))
+        samples = len(self.ranks.share(first).bars)
+        return CompiledObjective(objective, compiler=compiler, samples=samples)
+
+    def _notes(self) -> tuple[str, ...]:
+        note = self.compiled.note if self.compiled else None
+        return () if note is None else (note,)
 
     def _rest_of_epoch(self) -> Iterator[Tensor]:
         """The fit bars of each step of the open epoch that was not made yet."""
@@ -422,7 +439,7 @@ class FoldTrainer:
         try:
             yield
         except (MemoryError, RuntimeError) as error:
-            if not _is_out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
             raise OutOfMemory(
                 step=self.step + 1,
@@ -475,13 +492,6 @@ def _restore_random_state(state: Json) -> None:
     random.setstate((version, tuple(words), gauss))
     name, keys, place, has_gauss, cached = state["numpy"]
     np.random.set_state((name, np.array(keys, dtype=np.uint32), place, has_gauss, cached))
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
-        return True
-    text = str(error)
-    return "DefaultCPUAllocator" in text or "not enough memory" in text
 
 
 def _asked_bytes(text: str) -> int | None:

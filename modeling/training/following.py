@@ -6,6 +6,7 @@ import time
 
 from modeling.specs import ModelSpec
 from modeling.training.checkpoint import Checkpoint, Provenance
+from modeling.training.compiled import Compiler
 from modeling.training.errors import Stopped
 from modeling.training.fit import FoldTask, FoldTrainer, PendingStep
 from modeling.training.machine import repeatable
@@ -20,13 +21,15 @@ def fit_beside(
     provenance: Provenance,
     ranks: Ranks,
     resume: Checkpoint | None = None,
+    compiler: Compiler | None = None,
 ) -> None:
     """Take part in the steps of the leader's `fit`, with the same task and checkpoint, to its end.
 
+    A process in which the `compiler` fails goes on without it, whatever the others do.
     Raises Stopped when the leader stopped; OutOfMemory; PeerLost when another process is gone.
     """
     with repeatable(task.resident.device), ranks.noticing_loss():
-        follower = _Follower(spec, task, provenance=provenance, ranks=ranks)
+        follower = _Follower(spec, task, provenance=provenance, ranks=ranks, compiler=compiler)
         if resume is not None:
             follower.restore(resume)
         follower.follow()
@@ -36,7 +39,13 @@ class _Follower(FoldTrainer):
     """Makes the steps that the leader makes, each on its own share of the batch."""
 
     def __init__(
-        self, spec: ModelSpec, task: FoldTask, *, provenance: Provenance, ranks: Ranks
+        self,
+        spec: ModelSpec,
+        task: FoldTask,
+        *,
+        provenance: Provenance,
+        ranks: Ranks,
+        compiler: Compiler | None,
     ) -> None:
         super().__init__(
             spec,
@@ -45,6 +54,7 @@ class _Follower(FoldTrainer):
             observer=Unobserved(),
             network=None,
             ranks=ranks,
+            compiler=compiler,
             clock=time.monotonic,
         )
 

@@ -25,6 +25,14 @@ def number(name: str, default: int, *, at_least: int = 0) -> int:
     return int(value)
 
 
+def choice(name: str, *choices: str) -> str:
+    """One of the choices; the first where nothing is set."""
+    value = text(name, choices[0])
+    if value not in choices:
+        raise ImproperlyConfigured(f"{name} is {value!r}; expected {' or '.join(choices)}")
+    return value
+
+
 def gpus() -> int:
     """NVIDIA GPUs that this process may use, counted without loading what would compute on them."""
     found = len(list(Path("/dev").glob("nvidia[0-9]*")))

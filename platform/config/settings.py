@@ -204,6 +204,8 @@ QUOTA_CONTEXT_BARS = environment.number("OUTSAMPLE_QUOTA_CONTEXT_BARS", 4096, at
 QUOTA_STORED_BYTES = environment.number("OUTSAMPLE_QUOTA_STORED_GIB", 20, at_least=1) * 2**30
 # Devices that one run may take. More than there are GPUs: the processes share the processor.
 TRAINING_DEVICES = environment.number("OUTSAMPLE_DEVICES", max(1, environment.gpus()), at_least=1)
+# Whether long trainings on a GPU may compile their steps.
+COMPILED_STEPS = environment.choice("OUTSAMPLE_COMPILE", "auto", "off") == "auto"
 TIME_LIMIT_H = environment.number("OUTSAMPLE_TIME_LIMIT_H", 24, at_least=1)
 
 REST_FRAMEWORK = {
@@ -229,6 +231,7 @@ SPECTACULAR_SETTINGS = {
 }
 # Compiled loops are kept beside the other state, whoever runs the process.
 os.environ.setdefault("NUMBA_CACHE_DIR", str(STATE / "cache" / "numba"))
+os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(STATE / "cache" / "inductor"))
 
 # Features that were computed once, kept for the next run; the least recently used go first.
 FEATURE_CACHE = STATE / "cache" / "features"

@@ -44,6 +44,8 @@ def test_follower_knows_spec_seed_threads_and_steps_before(tmp_path: Path) -> No
     fit(small_model(epochs=1), fold_task(), provenance=PROVENANCE, observer=Recorder(tmp_path))
     saved = newest_in(tmp_path)
     ours = Assignment(small_model(), fold_task(), PROVENANCE, saved, steps_before=17, threads=3)
+    assert over_the_wire(ours).compiler is None
+    assert over_the_wire(dataclasses.replace(ours, compiler="inductor")).compiler == "inductor"
     found = over_the_wire(ours)
     assert (found.spec, found.steps_before, found.threads) == (ours.spec, 17, 3)
     assert found.provenance.fits(PROVENANCE.to_json())

@@ -62,8 +62,9 @@ class NoWaiting(Recorder):
         return False
 
 
+@pytest.mark.parametrize("compiler", [None, "inductor"])
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_step_does_not_wait_for_the_gpu(precision: str) -> None:
+def test_step_does_not_wait_for_the_gpu(precision: str, compiler: str | None) -> None:
     observer = NoWaiting(steps_per_epoch=7)
     try:
         fitted = fit(
@@ -71,20 +72,23 @@ def test_step_does_not_wait_for_the_gpu(precision: str) -> None:
             on_gpu(),
             provenance=PROVENANCE,
             observer=observer,
+            compiler=compiler,
         )
     finally:
         torch.cuda.set_sync_debug_mode("default")
+    assert fitted.notes == ()
     assert fitted.steps == len(observer.steps) == 63
     assert observer.watched > 40
 
 
-def test_gpu_follows_the_loss_curve_of_the_processor() -> None:
+@pytest.mark.parametrize("compiler", [None, "inductor"])
+def test_gpu_follows_the_loss_curve_of_the_processor(compiler: str | None) -> None:
     model = small_model(precision="fp32")
     model = model.model_copy(update={"network": model.network.model_copy(update={"dropout": 0.0})})
     curves = []
-    for task in (on_gpu(), fold_task()):
+    for task, used in ((on_gpu(), compiler), (fold_task(), None)):
         recorder = Recorder()
-        fit(model, task, provenance=PROVENANCE, observer=recorder)
+        fit(model, task, provenance=PROVENANCE, observer=recorder, compiler=used)
         curves.append([step.loss for step in recorder.steps])
     assert curves[0] == pytest.approx(curves[1], abs=5e-3)  # products in TF32 there
 

@@ -90,6 +90,15 @@ def test_two_processes_follow_the_loss_curve_of_one(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_two_processes_whose_steps_are_compiled_follow_the_same_curve(tmp_path: Path) -> None:
+    asked: dict[str, Any] = {"dropout": 0.0, "fit_samples": 199, "batch": 33}
+    leader, _ = together(tmp_path, compiler="aot_eager", **asked)
+    assert leader["notes"] == []
+    expected = [step.loss for step in alone(**asked).steps]
+    np.testing.assert_allclose(leader["losses"], expected, atol=1e-4)
+
+
+@pytest.mark.slow
 def test_two_processes_that_stopped_go_on_bitwise_the_same(tmp_path: Path) -> None:
     whole, _ = together(tmp_path / "whole", checkpoint_steps=4)
     first, told = together(tmp_path / "parts", checkpoint_steps=4, stop_at=9)

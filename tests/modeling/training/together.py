@@ -1,7 +1,8 @@
 """One process of several that train a small fold together; started by torchrun.
 
 The first argument is a folder for the leader's checkpoints and its `told.json`, the second is JSON:
-fields of TrainingSpec, `dropout`, `fit_samples`, `stop_at`, `fails_at` (the follower's memory ends).
+fields of TrainingSpec, `dropout`, `fit_samples`, `stop_at`, `fails_at` (the follower's memory ends),
+`compiler`.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from tests.modeling.training.markets import (
     small_model,
 )
 
-OURS = ("dropout", "fit_samples", "stop_at", "fails_at")
+OURS = ("dropout", "fit_samples", "stop_at", "fails_at", "compiler")
 
 
 def model_of(asked: dict[str, Any]) -> ModelSpec:
@@ -44,21 +45,30 @@ def main(folder: Path, asked: dict[str, Any]) -> None:
     rank, count = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     ranks = join(rank=rank, local_rank=rank, count=count)
     spec, task = model_of(asked), fold_task(fit_samples=asked.get("fit_samples", 200))
-    resume = newest_in(folder)
+    resume, compiler = newest_in(folder), asked.get("compiler")
     told: dict[str, object] = {}
     if not ranks.is_leader:
         if "fails_at" in asked:
             starve(task.resident, asked["fails_at"])
         try:
-            fit_beside(spec, task, provenance=PROVENANCE, ranks=ranks, resume=resume)
+            fit_beside(
+                spec, task, provenance=PROVENANCE, ranks=ranks, resume=resume, compiler=compiler
+            )
         except (Stopped, OutOfMemory, PeerLost) as error:
             told["end"] = type(error).__name__
     else:
         recorder = Recorder(folder, stop_at=asked.get("stop_at"))
         try:
             fitted = fit(
-                spec, task, provenance=PROVENANCE, observer=recorder, resume=resume, ranks=ranks
+                spec,
+                task,
+                provenance=PROVENANCE,
+                observer=recorder,
+                resume=resume,
+                ranks=ranks,
+                compiler=compiler,
             )
+            told["notes"] = fitted.notes
             weights = fitted.network.state_dict()
             told["weights"] = save_weights(folder / "weights", weights, PROVENANCE.spec_sha256)
             told["best"] = fitted.best_ratio
