@@ -5,6 +5,8 @@ nothing else. In one run and in turns: our step as it is trained (windows as vie
 the precision that `auto` takes here), our step in fp32, and a plain loop (windows copied one by one,
 attention written out head by head, fp32). `--peer PYTHON` names the interpreter of an environment with
 `requirements/peers.txt`; then Darts' Transformer of equal width, depth and context is trained there.
+
+Where there is a GPU: our step as it is written beside the compiled one, and the share of the GPU's peak.
 """
 
 from __future__ import annotations
@@ -27,8 +29,9 @@ from modeling.network.transformer import EnhancedCryptoTransformer, build_networ
 from modeling.network.windows import WindowBatch
 from modeling.presets import NETWORKS
 from modeling.specs import NetworkSpec, TrainingSpec
-from modeling.training.losses import LossBalance, ResidentLabels, head_losses
-from modeling.training.machine import chosen_precision, set_threads
+from modeling.training.compiled import CompiledObjective
+from modeling.training.losses import LossBalance, Objective, ResidentLabels, head_losses
+from modeling.training.machine import Precision, chosen_precision, repeatable, set_threads
 from modeling.training.optimizer import FoldOptimizer
 from modeling.training.resident import FIRST_MONDAY_NS, ResidentWindows, ScaledBars
 from modeling.windows.targets import Labels
@@ -44,6 +47,11 @@ COST_BPS = 10.0
 GFLOP_PER_SAMPLE = 45.8
 # Design, section 9: how many times the plain loop and Darts, and resident bytes over raw bytes.
 PLAIN_LIMIT, DARTS_LIMIT, RESIDENT_LIMIT = 1.5, 2.0, 1.1
+# Of the GPU's peak at batch 128.
+GPU_SHARE = 0.25
+BATCH, GPU_BATCH = 8, 128
+# A GPU is timed over so many steps: none of them waits for it.
+GPU_STEPS = 20
 
 Step = Callable[[Tensor], None]
 
@@ -82,20 +90,24 @@ def labels_of_noise() -> Labels:
     )
 
 
-def our_step(spec: NetworkSpec, resident: ResidentWindows, precision: str) -> Step:
-    """One step as the trainer makes it."""
+def our_step(
+    spec: NetworkSpec, resident: ResidentWindows, precision: Precision, *, compiled: int = 0
+) -> Step:
+    """One step as the trainer makes it; batches of `compiled` samples as one graph."""
     network = network_of(spec, resident)
     labels = ResidentLabels(labels_of_noise(), resident.device)
-    balance = LossBalance()
+    balance = LossBalance().to(resident.device)
+    plain = Objective(network, balance, cost_bps=COST_BPS)
+    graph = CompiledObjective(plain, compiler="inductor", samples=compiled) if compiled else None
+    objective = graph or plain
     optimizer = FoldOptimizer(network, balance, TrainingSpec())
-    use_bf16 = precision == "bf16"
 
     def step(bars: Tensor) -> None:
         batch = resident.batch(bars)
-        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=use_bf16):
-            logits = network(batch)
-        losses = head_losses(logits, labels.batch(bars), cost_bps=COST_BPS)
-        optimizer.step(balance(losses), learning_rate=5e-5)
+        _, loss = objective(batch, labels.batch(bars), precision=precision)
+        if graph and graph.note:
+            raise SystemExit(graph.note)
+        optimizer.step(loss, learning_rate=5e-5)
 
     return step
 
@@ -122,13 +134,14 @@ def plain_step(spec: NetworkSpec, resident: ResidentWindows) -> Step:
 
 
 def network_of(spec: NetworkSpec, resident: ResidentWindows) -> EnhancedCryptoTransformer:
-    return build_network(
+    network = build_network(
         spec,
         features=resident.features,
         context_bars=resident.context_bars,
         scales=resident.scales,
         seed=SEED,
-    ).train()
+    )
+    return network.to(resident.device).train()
 
 
 def stacked(windows: list[WindowBatch]) -> WindowBatch:
@@ -143,34 +156,49 @@ def stacked(windows: list[WindowBatch]) -> WindowBatch:
     )
 
 
-def batches(size: int) -> Iterator[Tensor]:
+def batches(size: int, device: torch.device) -> Iterator[Tensor]:
     generator = np.random.default_rng(SEED)
     while True:
-        yield torch.from_numpy(generator.integers(5_000, BARS, size).astype(np.int64))
+        yield torch.from_numpy(generator.integers(5_000, BARS, size).astype(np.int64)).to(device)
 
 
-def samples_per_s(contenders: list[Contender], batch: int, repeats: int) -> dict[str, list[float]]:
+def samples_per_s(
+    contenders: list[Contender], batch: int, repeats: int, device: torch.device
+) -> dict[str, list[float]]:
     """Each contender in turn, so that a drift of the machine meets all of them."""
-    source = batches(batch)
+    source = batches(batch, device)
+    steps = GPU_STEPS if device.type == "cuda" else 1
     taken: dict[str, list[float]] = {contender.name: [] for contender in contenders}
     for turn in range(repeats + 1):
         for contender in contenders:
-            bars = next(source)
+            drawn = [next(source) for _ in range(steps)]
+            wait_for(device)
             start = time.perf_counter()
-            contender.step(bars)
-            if turn:  # the first turn warms up
-                taken[contender.name].append(batch / (time.perf_counter() - start))
+            for bars in drawn:
+                contender.step(bars)
+            wait_for(device)
+            if turn:  # the first turn warms up, and compiles
+                taken[contender.name].append(steps * batch / (time.perf_counter() - start))
     return taken
 
 
-def peak_gflops(dtype: torch.dtype, width: int, batch: int, context: int) -> float:
+def wait_for(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def peak_gflops(
+    dtype: torch.dtype, width: int, batch: int, context: int, device: torch.device
+) -> float:
     """Best of several products of the shape that rules the network: tokens × width × 4 width."""
-    rows = torch.randn(batch * context, width).to(dtype)
-    matrix = torch.randn(width, 4 * width).to(dtype)
+    rows = torch.randn(batch * context, width, device=device).to(dtype)
+    matrix = torch.randn(width, 4 * width, device=device).to(dtype)
     best = 0.0
     for _ in range(20):
+        wait_for(device)
         start = time.perf_counter()
         rows @ matrix
+        wait_for(device)
         seconds = time.perf_counter() - start
         best = max(best, 2.0 * rows.numel() * 4 * width / seconds / 1e9)
     return best
@@ -192,70 +220,98 @@ def darts_samples_per_s(python: Path, batch: int, steps: int, threads: int) -> d
     return found
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--batch", type=int, default=8)
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--peer", type=Path, help="interpreter of the environment with Darts")
-    options = parser.parse_args()
-    threads = set_threads(0)
-    spec = NETWORKS["reference"]
+def told(taken: dict[str, list[float]]) -> dict[str, float]:
+    """Print the speed of each contender; returns the medians."""
+    medians = {name: statistics.median(values) for name, values in taken.items()}
+    for name, values in taken.items():
+        found = [round(min(values), 2), round(max(values), 2)]
+        tell(what=name, samples_per_s=round(medians[name], 2), range=found)
+    return medians
+
+
+def tell(**found: object) -> None:
+    print(json.dumps(found))
+
+
+def on_gpu(spec: NetworkSpec, batch: int, repeats: int) -> None:
+    """Eager and compiled steps in turns, and the share of the GPU's peak that the better one reaches."""
+    device = torch.device("cuda")
+    resident = ResidentWindows(
+        bars_of_noise(), context_bars=250, patch_bars=spec.patch_bars, device=device
+    )
+    precision = chosen_precision("auto", device, width=spec.d_model)
+    contenders = [
+        Contender(f"eager, {precision}", our_step(spec, resident, precision)),
+        Contender(f"compiled, {precision}", our_step(spec, resident, precision, compiled=batch)),
+    ]
+    tell(torch=torch.__version__, gpu=torch.cuda.get_device_name(device), batch=batch)
+    with repeatable(device):
+        medians = told(samples_per_s(contenders, batch, repeats, device))
+        dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+        peak = peak_gflops(dtype, spec.d_model, batch, 250, device)
+    eager, compiled = medians.values()
+    tell(what="compiled / eager", ratio=round(compiled / eager, 2))
+    tell(
+        what="share of the peak of matrix products",
+        peak_gflops=round(peak, 1),
+        share=round(max(eager, compiled) * GFLOP_PER_SAMPLE / peak, 3),
+        target=GPU_SHARE,
+    )
+
+
+def on_processor(
+    spec: NetworkSpec, batch: int, repeats: int, *, threads: int, peer: Path | None
+) -> None:
+    """Our step beside a plain loop, in two precisions, and beside Darts where there is one."""
     bars = bars_of_noise()
     resident = ResidentWindows(bars, context_bars=250, patch_bars=spec.patch_bars)
-    precision = chosen_precision("auto", resident.device, width=spec.d_model)
+    device = resident.device
+    precision = chosen_precision("auto", device, width=spec.d_model)
     contenders = [
         Contender(f"ours, {precision} (auto)", our_step(spec, resident, precision)),
         Contender("ours, fp32", our_step(spec, resident, "fp32")),
         Contender("plain loop, fp32", plain_step(spec, resident)),
     ]
-    taken = samples_per_s(contenders, options.batch, options.repeats)
-    medians = {name: statistics.median(values) for name, values in taken.items()}
-    ours, plain = medians[contenders[0].name], medians["plain loop, fp32"]
+    taken = samples_per_s(contenders, batch, repeats, device)
     peaks = {
-        "fp32": peak_gflops(torch.float32, spec.d_model, options.batch, 250),
-        "bf16": peak_gflops(torch.bfloat16, spec.d_model, options.batch, 250),
+        "fp32": peak_gflops(torch.float32, spec.d_model, batch, 250, device),
+        "bf16": peak_gflops(torch.bfloat16, spec.d_model, batch, 250, device),
     }
-    print(json.dumps({"torch": torch.__version__, "threads": threads, "batch": options.batch}))
-    for name, values in taken.items():
-        print(
-            json.dumps(
-                {
-                    "what": name,
-                    "samples_per_s": round(medians[name], 2),
-                    "range": [round(min(values), 2), round(max(values), 2)],
-                }
-            )
-        )
-    print(
-        json.dumps(
-            {"what": "ours / plain loop", "ratio": round(ours / plain, 2), "limit": PLAIN_LIMIT}
-        )
+    tell(torch=torch.__version__, threads=threads, batch=batch)
+    medians = told(taken)
+    ours, plain = medians[contenders[0].name], medians["plain loop, fp32"]
+    tell(what="ours / plain loop", ratio=round(ours / plain, 2), limit=PLAIN_LIMIT)
+    tell(
+        what="share of the peak of matrix products",
+        peak_gflops={name: round(value, 1) for name, value in peaks.items()},
+        share=round(ours * GFLOP_PER_SAMPLE / peaks[precision], 3),
     )
-    print(
-        json.dumps(
-            {
-                "what": "share of the peak of matrix products",
-                "peak_gflops": {name: round(value, 1) for name, value in peaks.items()},
-                "share": round(ours * GFLOP_PER_SAMPLE / peaks[precision], 3),
-            }
-        )
+    tell(
+        what="resident bytes / raw bytes",
+        ratio=round(resident_share(bars, resident), 4),
+        limit=RESIDENT_LIMIT,
     )
-    print(
-        json.dumps(
-            {
-                "what": "resident bytes / raw bytes",
-                "ratio": round(resident_share(bars, resident), 4),
-                "limit": RESIDENT_LIMIT,
-            }
-        )
-    )
-    if options.peer is None:
-        print(json.dumps({"what": "Darts", "skipped": "no --peer given"}))
+    if peer is None:
+        tell(what="Darts", skipped="no --peer given")
         return
-    darts = darts_samples_per_s(options.peer, options.batch, options.repeats, threads)
+    darts = darts_samples_per_s(peer, batch, repeats, threads)
     speed = darts.get("samples_per_s")
     ratio = round(ours / float(str(speed)), 2) if speed else None
-    print(json.dumps({"what": "Darts", **darts, "ratio": ratio, "limit": DARTS_LIMIT}))
+    tell(what="Darts", **darts, ratio=ratio, limit=DARTS_LIMIT)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--batch", type=int, help=f"{BATCH}, on a GPU {GPU_BATCH}")
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--peer", type=Path, help="interpreter of the environment with Darts")
+    options = parser.parse_args()
+    threads, spec = set_threads(0), NETWORKS["reference"]
+    if torch.cuda.is_available():
+        on_gpu(spec, options.batch or GPU_BATCH, options.repeats)
+        return
+    batch = options.batch or BATCH
+    on_processor(spec, batch, options.repeats, threads=threads, peer=options.peer)
 
 
 if __name__ == "__main__":
