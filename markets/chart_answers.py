@@ -2,15 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
-from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.core.exceptions import BadRequest
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
 
+from artifacts.store import FileChanged
 from markets.charts import Figure
+from markets.reading import InvalidRange
 
 TABLE_ROWS = 500
 PRICES = ("open", "high", "low", "close")
+
+
+@contextmanager
+def read_or_refused() -> Iterator[None]:
+    """A range that cannot be shown is the request's fault, a file that changed on disk is not there.
+
+    Raises BadRequest and Http404 in their place. Decorates a view, or surrounds what it reads.
+    """
+    try:
+        yield
+    except InvalidRange as error:
+        raise BadRequest(f"{error.field}: {error}") from error
+    except FileChanged as error:
+        raise Http404(str(error)) from error
 
 
 def chart_answer(

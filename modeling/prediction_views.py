@@ -3,7 +3,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from django.core.exceptions import BadRequest
 from django.db.models import QuerySet
 from django.http import FileResponse, Http404, HttpRequest, HttpResponse, StreamingHttpResponse
 from django.shortcuts import get_object_or_404, render
@@ -11,8 +10,7 @@ from django.urls import reverse
 from django.views.decorators.gzip import gzip_page
 from django.views.decorators.http import conditional_page, require_safe
 
-from artifacts.store import FileChanged
-from markets.reading import InvalidRange
+from markets.chart_answers import read_or_refused
 from modeling.downloads import set_csv_answer, set_parquet_answer
 from modeling.measures import in_order, rung_label, scores_on
 from modeling.models import HoldoutOpening, PredictionSet, TrainingRun, instrument_name
@@ -21,6 +19,7 @@ from modeling.views import fetched
 
 
 @require_safe
+@read_or_refused()
 def predictions(request: HttpRequest, pk: int) -> HttpResponse:
     """One prediction set of a run: its own, or the one of `?set=`."""
     run = fetched(request, pk)
@@ -32,43 +31,34 @@ def predictions(request: HttpRequest, pk: int) -> HttpResponse:
         context |= _look_at(row, request.GET.get("instrument", ""))
         judged = _judged(row, run)
         context["is_scored_alone"] = not judged.is_of_all
-        try:
-            context |= predictions_context(judged, request.GET)
-        except InvalidRange as error:
-            raise BadRequest(f"{error.field}: {error}") from error
+        context |= predictions_context(judged, request.GET)
     return render(request, "modeling/predictions.html", context)
 
 
 @require_safe
 @gzip_page
 @conditional_page
-def predictions_chart(request: HttpRequest, pk: int, set_pk: int, place: int = 1) -> HttpResponse:
+@read_or_refused()
+def predictions_chart(request: HttpRequest, pk: int, set_pk: int, place: int) -> HttpResponse:
     row = _fetched_set(request, pk, set_pk, place)
-    try:
-        back = f"{reverse('modeling:predictions', args=[pk])}?set={row.pk}"
-        title = f"Predictions of {row.run}"
-        if row.run is not None and row.run.experiment.others:
-            back += f"&instrument={row.place}"
-            title += f" on {instrument_name(row.version)}"
-        return window_answer(request, row, title=title, back=back)
-    except InvalidRange as error:
-        raise BadRequest(f"{error.field}: {error}") from error
-    except FileChanged as error:
-        raise Http404(str(error)) from error
+    back = f"{reverse('modeling:predictions', args=[pk])}?set={row.pk}"
+    title = f"Predictions of {row.run}"
+    if row.run is not None and row.run.experiment.others:
+        back += f"&instrument={row.place}"
+        title += f" on {instrument_name(row.version)}"
+    return window_answer(request, row, title=title, back=back)
 
 
 @require_safe
 @gzip_page
 @conditional_page
+@read_or_refused()
 def predictions_curve(
-    request: HttpRequest, pk: int, set_pk: int, head: str, place: int = 1
+    request: HttpRequest, pk: int, set_pk: int, place: int, head: str
 ) -> HttpResponse:
     row = _fetched_set(request, pk, set_pk, place)
     assert row.run is not None  # it was reached through the run
-    try:
-        return head_answer(request, _judged(row, row.run), head, str(row.run))
-    except FileChanged as error:
-        raise Http404(str(error)) from error
+    return head_answer(request, _judged(row, row.run), head, str(row.run))
 
 
 @require_safe

@@ -3,7 +3,6 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import messages
-from django.core.exceptions import BadRequest
 from django.db.models import Count, Q, QuerySet
 from django.http import FileResponse, Http404, HttpRequest, HttpResponse, StreamingHttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
@@ -13,12 +12,11 @@ from django.views.decorators.http import conditional_page, require_POST, require
 
 from accounts import audit
 from accounts.editing import listing, new_key, require_editor_of, search_text, user_of
-from artifacts.store import FileChanged
 from jobs.errors import InvalidIdempotencyKey, JobConflict, QueueFull
 from jobs.statuses import JobStatus
 from jobs.views import live_context, refused_for_now, with_job
+from markets.chart_answers import read_or_refused
 from markets.models import DatasetVersion
-from markets.reading import InvalidRange
 from modeling.cards import trained_on
 from modeling.downloads import card_answer, csv_answer, parquet_answer, weights_answer
 from modeling.measures import head_verdicts, score_table
@@ -205,42 +203,34 @@ def model_weights_file(request: HttpRequest, pk: int) -> FileResponse:
 
 
 @require_safe
+@read_or_refused()
 def model_prediction(request: HttpRequest, pk: int, prediction: int) -> HttpResponse:
     row = _prediction(request, pk, prediction)
     context: dict[str, Any] = {**live_context(row.job), "prediction": row}
     if row.predictions is not None:
-        try:
-            context |= predictions_context(_judged(row), request.GET)
-        except InvalidRange as error:
-            raise BadRequest(f"{error.field}: {error}") from error
+        context |= predictions_context(_judged(row), request.GET)
     return render(request, "modeling/model_prediction.html", context)
 
 
 @require_safe
 @gzip_page
 @conditional_page
+@read_or_refused()
 def model_prediction_chart(request: HttpRequest, pk: int, prediction: int) -> HttpResponse:
     row = _prediction(request, pk, prediction)
-    try:
-        back = reverse("modeling:model_prediction", args=[pk, prediction])
-        return window_answer(request, _judged(row).row, title=str(row), back=back)
-    except InvalidRange as error:
-        raise BadRequest(f"{error.field}: {error}") from error
-    except FileChanged as error:
-        raise Http404(str(error)) from error
+    back = reverse("modeling:model_prediction", args=[pk, prediction])
+    return window_answer(request, _judged(row).row, title=str(row), back=back)
 
 
 @require_safe
 @gzip_page
 @conditional_page
+@read_or_refused()
 def model_prediction_curve(
     request: HttpRequest, pk: int, prediction: int, head: str
 ) -> HttpResponse:
     row = _prediction(request, pk, prediction)
-    try:
-        return head_answer(request, _judged(row), head, str(row))
-    except FileChanged as error:
-        raise Http404(str(error)) from error
+    return head_answer(request, _judged(row), head, str(row))
 
 
 def _judged(row: ModelPrediction) -> Judged:

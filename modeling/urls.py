@@ -12,16 +12,6 @@ urlpatterns = [
     path("runs/<int:pk>/resume/", views.run_resume, name="run_resume"),
     path("runs/<int:pk>/predictions/", prediction_views.predictions, name="predictions"),
     path(
-        "runs/<int:pk>/predictions/<int:set_pk>/chart/",
-        prediction_views.predictions_chart,
-        name="predictions_chart",
-    ),
-    path(
-        "runs/<int:pk>/predictions/<int:set_pk>/curves/<str:head>/",
-        prediction_views.predictions_curve,
-        name="predictions_curve",
-    ),
-    path(
         "runs/<int:pk>/predictions/<int:set_pk>/of/<int:place>/chart/",
         prediction_views.predictions_chart,
         name="predictions_chart",

@@ -4,7 +4,6 @@ import json
 from datetime import timedelta
 from typing import Any
 
-from django.core.exceptions import BadRequest
 from django.core.paginator import InvalidPage, Page, Paginator
 from django.db.models import Q
 from django.http import Http404, HttpRequest, HttpResponse
@@ -17,13 +16,11 @@ from django.views.decorators.http import (
 )
 
 from accounts.editing import listing, new_key, search_text
-from artifacts.store import FileChanged
 from jobs.statuses import JobKind, JobStatus
-from markets.chart_answers import chart_answer
+from markets.chart_answers import chart_answer, read_or_refused
 from markets.models import Dataset, DatasetVersion, Import, Source
 from markets.reading import (
     CandleRange,
-    InvalidRange,
     chart_bars,
     jump_to,
     range_links,
@@ -157,16 +154,12 @@ PARTS = {
 @require_safe
 @gzip_page
 @conditional_page
+@read_or_refused()
 def candles_chart(request: HttpRequest, pk: int, number: int) -> HttpResponse:
     from markets.charts import candles_figure
 
     version = fetched_version(request, pk, number)
-    try:
-        bars, aggregated = chart_bars(version, CandleRange.parse(request.GET))
-    except InvalidRange as error:
-        raise BadRequest(f"{error.field}: {error}") from error
-    except FileChanged as error:
-        raise Http404(str(error)) from error
+    bars, aggregated = chart_bars(version, CandleRange.parse(request.GET))
     title = str(version)
     note = f"Aggregated to {len(bars)} bars; zoom in for more." if aggregated else ""
     return chart_answer(request, candles_figure(bars, title), title=title, note=note)
@@ -185,10 +178,8 @@ def fetched_version(request: HttpRequest, pk: int, number: int | None) -> Datase
 
 def span_of(version: DatasetVersion, request: HttpRequest) -> CandleRange:
     """The part of the chart that a page's address names. Raises BadRequest."""
-    try:
+    with read_or_refused():
         return shown_span(version, request.GET)
-    except InvalidRange as error:
-        raise BadRequest(f"{error.field}: {error}") from error
 
 
 def range_json(span: CandleRange) -> str:

@@ -11,8 +11,7 @@ from django.views.decorators.http import conditional_page, require_POST, require
 
 from accounts import audit
 from accounts.editing import require_editor_of, user_of
-from artifacts.store import FileChanged
-from markets.chart_answers import chart_answer
+from markets.chart_answers import chart_answer, read_or_refused
 from markets.feature_charts import correlation_figure, feature_figure, no_figure
 from markets.feature_reading import (
     NAMES,
@@ -24,7 +23,7 @@ from markets.feature_reading import (
 )
 from markets.features.registry import FAMILIES, FEATURES
 from markets.features.summary import strongest_pairs
-from markets.reading import CandleRange, InvalidRange, chart_bars
+from markets.reading import CandleRange, chart_bars
 from markets.services.features import launch_features
 from markets.views.datasets import fetched_version
 from specs.declaration import InvalidSpec
@@ -75,6 +74,7 @@ def features_compute(request: HttpRequest, pk: int, number: int) -> HttpResponse
 @require_safe
 @gzip_page
 @conditional_page
+@read_or_refused()
 def feature_chart(
     request: HttpRequest, pk: int, number: int, name: str, scale: int
 ) -> HttpResponse:
@@ -85,14 +85,9 @@ def feature_chart(
     stored = stored_scale(version, scale)
     if stored is None:
         return chart_answer(request, no_figure(title, NOT_COMPUTED), title=title)
-    try:
-        asked = CandleRange.parse(request.GET)
-        span = CandleRange(asked.from_at, asked.to_at, min(asked.most, CANDLES))
-        bars, aggregated = chart_bars(version, span)
-    except InvalidRange as error:
-        raise BadRequest(f"{error.field}: {error}") from error
-    except FileChanged as error:
-        raise Http404(str(error)) from error
+    asked = CandleRange.parse(request.GET)
+    span = CandleRange(asked.from_at, asked.to_at, min(asked.most, CANDLES))
+    bars, aggregated = chart_bars(version, span)
     part = bars_in(stored, span)
     figure = feature_figure(bars, part, part.values[NAMES.index(name)], name, title)
     note = (

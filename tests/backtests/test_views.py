@@ -195,7 +195,7 @@ def test_a_stranger_gets_404(client, backtest, end):
     [
         "/backtests/{b}/charts/equity/",
         "/runs/{r}/charts/loss/",
-        "/runs/{r}/predictions/{s}/chart/",
+        "/runs/{r}/predictions/{s}/of/1/chart/",
     ],
 )
 def test_charts_are_sent_packed_to_whoever_takes_it(client, run, backtest, address):

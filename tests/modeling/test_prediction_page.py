@@ -46,7 +46,7 @@ def page_of(client, run, **query):
 
 
 def chart_of(client, row, **query):
-    return client.get(f"/runs/{row.run_id}/predictions/{row.pk}/chart/", query).json()
+    return client.get(f"/runs/{row.run_id}/predictions/{row.pk}/of/1/chart/", query).json()
 
 
 def trace(answer, name):
@@ -56,7 +56,9 @@ def trace(answer, name):
 def rows_of(client, row, **query):
     """Heading → text cells of the table twin, and the times."""
     query = {"as": "rows", **query}
-    html = client.get(f"/runs/{row.run_id}/predictions/{row.pk}/chart/", query).content.decode()
+    html = client.get(
+        f"/runs/{row.run_id}/predictions/{row.pk}/of/1/chart/", query
+    ).content.decode()
     headings = re.findall(r"<th scope=\"col\"[^>]*>([^<]*)</th>", html)
     rows = re.findall(r"<tr><th scope=\"row\" class=\"num\">([^<]*)</th>(.*?)</tr>", html)
     cells = [[time, *re.findall(r"<td[^>]*>([^<]*)</td>", rest)] for time, rest in rows]
@@ -82,12 +84,14 @@ def test_every_head_has_a_tab_with_scores_intervals_and_a_curve(client, run, own
     assert f"/runs/{run.pk}/predictions/{own.pk}/of/1/curves/{head}/" in page
     assert "95 % intervals" in page
     assert "8 without a known outcome left out" in page
-    figure = client.get(f"/runs/{run.pk}/predictions/{own.pk}/curves/{head}/").json()["figure"]
+    figure = client.get(f"/runs/{run.pk}/predictions/{own.pk}/of/1/curves/{head}/").json()["figure"]
     assert {len(item["x"]) for item in figure["data"]} == {15}
 
 
 def test_confidence_curve_is_the_one_that_was_stored_with_the_scores(client, run, own):
-    figure = client.get(f"/runs/{run.pk}/predictions/{own.pk}/curves/confidence/").json()["figure"]
+    figure = client.get(f"/runs/{run.pk}/predictions/{own.pk}/of/1/curves/confidence/").json()[
+        "figure"
+    ]
     bins = run.metrics["confidence"]["reliability"]["value"]
     assert figure["data"][0]["x"] == [six(said) for said, _, _ in bins]
     assert figure["data"][0]["y"] == [six(came) for _, came, _ in bins]
@@ -139,7 +143,7 @@ def test_head_with_too_few_samples_says_how_many_it_has(client, run, own):
     )
     own.rows = 150
     own.save()
-    figure = client.get(f"/runs/{run.pk}/predictions/{own.pk}/curves/risk/").json()["figure"]
+    figure = client.get(f"/runs/{run.pk}/predictions/{own.pk}/of/1/curves/risk/").json()["figure"]
     assert figure["data"] == []
     assert figure["layout"]["meta"]["summary"] == "Found 142 test samples; a curve needs 200."
 
@@ -225,7 +229,7 @@ def test_jump_to_a_date_works_without_a_script(client, run, own):
 
 
 def test_table_lists_at_most_five_hundred_rows_and_leads_to_every_bar(client, run, own):
-    address = f"/runs/{run.pk}/predictions/{own.pk}/chart/"
+    address = f"/runs/{run.pk}/predictions/{own.pk}/of/1/chart/"
     page = client.get(address, {"as": "table"}).content.decode()
     assert page.count('<th scope="row"') <= 500
     assert "Thinned to" in page
@@ -250,7 +254,7 @@ def test_nothing_lies_behind_the_seal(client, run, own):
     assert (
         "No predictions in this span"
         in client.get(
-            f"/runs/{run.pk}/predictions/{own.pk}/chart/", {"as": "table", **behind}
+            f"/runs/{run.pk}/predictions/{own.pk}/of/1/chart/", {"as": "table", **behind}
         ).content.decode()
     )
     assert "are sealed" in page_of(client, run)
@@ -332,9 +336,9 @@ def test_set_of_another_run_and_unknown_words_are_404(client, run, own, alice):
         f"/runs/{run.pk}/predictions/?set={foreign.pk}",
         f"/runs/{run.pk}/predictions/?set=x",
         f"/runs/{run.pk}/predictions/?head=mood",
-        f"/runs/{run.pk}/predictions/{foreign.pk}/chart/",
+        f"/runs/{run.pk}/predictions/{foreign.pk}/of/1/chart/",
         f"/runs/{run.pk}/predictions/{foreign.pk}.csv",
-        f"/runs/{run.pk}/predictions/{own.pk}/curves/mood/",
+        f"/runs/{run.pk}/predictions/{own.pk}/of/1/curves/mood/",
     ):
         assert client.get(address).status_code == 404
 
@@ -394,6 +398,6 @@ def test_model_without_scores_says_why_and_draws_no_curve(client, run, own):
 
 def test_damaged_file_is_404(client, run, own):
     local_path(own.file).unlink()
-    assert client.get(f"/runs/{run.pk}/predictions/{own.pk}/chart/").status_code == 404
-    assert client.get(f"/runs/{run.pk}/predictions/{own.pk}/curves/risk/").status_code == 404
+    assert client.get(f"/runs/{run.pk}/predictions/{own.pk}/of/1/chart/").status_code == 404
+    assert client.get(f"/runs/{run.pk}/predictions/{own.pk}/of/1/curves/risk/").status_code == 404
     assert client.get(f"/runs/{run.pk}/predictions/{own.pk}.csv").status_code == 404

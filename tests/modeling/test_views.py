@@ -92,7 +92,7 @@ def test_metrics_go_on_after_the_last_point_seen(client, run):
 
 def test_the_prediction_chart_joins_candles_scores_and_thresholds(client, run):
     row = run.prediction_sets.get()
-    figure = client.get(f"/runs/{run.pk}/predictions/{row.pk}/chart/").json()["figure"]
+    figure = client.get(f"/runs/{run.pk}/predictions/{row.pk}/of/1/chart/").json()["figure"]
     by_name = {trace["name"]: trace for trace in figure["data"]}
     close = by_name["Price"]["close"]
     candles = factories.candles_of(run.experiment.version)
