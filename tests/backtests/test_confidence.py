@@ -134,3 +134,37 @@ def test_a_further_backtest_of_a_calibrated_run_is_launched(run):
     user = run.workspace.memberships.get().user
     row = launch_backtest(workspace=run.workspace, user=user, name="Gated", run=run, spec=GATED)
     assert row.spec == GATED
+
+
+@pytest.fixture
+def pool(run):
+    """Calibrated on both instruments together and on BTC, not on ETH."""
+    eth = factories.make_version(run.workspace, symbol="ETH/USDT")
+    run.experiment.versions.add(eth)
+    btc = run.experiment.version
+    of_each = {"BTC/USDT (binance)": CALIBRATED, "ETH/USDT (binance)": UNCALIBRATED}
+    run.metrics |= CALIBRATED | {"instruments": of_each}
+    run.save()
+    return run, btc, eth
+
+
+def test_each_instrument_of_a_pool_is_asked_for_its_own_calibration(pool):
+    run, btc, eth = pool
+    asked = {
+        "workspace": run.workspace,
+        "user": run.workspace.memberships.get().user,
+        "name": "Gated",
+        "run": run,
+        "spec": GATED,
+    }
+    assert launch_backtest(**asked, version=btc).spec == GATED
+    with pytest.raises(InvalidSpec, match="uncalibrated"):
+        launch_backtest(**asked, version=eth)
+
+
+def test_the_backtest_of_an_uncalibrated_instrument_of_a_pool_fails_with_the_reason(pool):
+    run, _, eth = pool
+    row, attempt = own_backtest(run)
+    Backtest.objects.filter(pk=row.pk).update(version=eth, is_own=False)
+    with pytest.raises(JobFailed, match="uncalibrated"):
+        run_backtest(Backtest.objects.for_work().get(pk=row.pk), attempt)
