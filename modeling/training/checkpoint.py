@@ -15,7 +15,7 @@ from safetensors.numpy import load, save
 from modeling.training.errors import CheckpointRejected, OtherFormat
 from modeling.training.files import TEMPORARY_SUFFIX, write_atomically
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 KEPT = 2
 ARRAYS_SUFFIX = ".safetensors"
 STATE_SUFFIX = ".json"

@@ -19,6 +19,7 @@ from torch import Tensor
 from modeling.network.heads import FiveHeads
 from modeling.network.transformer import build_network
 from modeling.specs import ModelSpec
+from modeling.training.averaging import AveragedNetwork
 from modeling.training.checkpoint import Checkpoint, Provenance
 from modeling.training.compiled import CompiledObjective, Compiler
 from modeling.training.early_stop import EarlyStop
@@ -49,7 +50,7 @@ from modeling.windows.targets import Labels, TargetScale
 
 LONGEST_UNSAVED_S = 60.0
 STEPS_PER_FETCH = 50
-NETWORK, BEST = "network/", "best/"
+NETWORK, AVERAGED, BEST = "network/", "averaged/", "best/"
 
 Json = dict[str, Any]  # Any: JSON has no narrower type
 
@@ -162,6 +163,7 @@ class FoldTrainer:
         self.steps_per_epoch = _steps_per_epoch(spec, len(task.fit_bars))
         self.total_steps = steps_in_all(spec, len(task.fit_bars))
         self.network = self._begun(network or self._new_network())
+        self.averaged = AveragedNetwork(self.network)
         self.balance = LossBalance().to(self.device)
         objective = Objective(self.network, self.balance, cost_bps=spec.target.cost_bps)
         self.compiled = self._in_one_graph(objective, compiler) if compiler else None
@@ -208,6 +210,7 @@ class FoldTrainer:
         """The whole state after the last step."""
         self._fetch()
         arrays = {f"{NETWORK}{k}": _array(v) for k, v in self.network.state_dict().items()}
+        arrays |= {f"{AVERAGED}{k}": _array(v) for k, v in self.averaged.weights().items()}
         arrays |= {f"{BEST}{k}": _array(v) for k, v in self.best_weights.items()}
         arrays |= self.optimizer.arrays()
         arrays["balance"] = _array(self.balance.v)
@@ -244,6 +247,7 @@ class FoldTrainer:
         torch.set_num_threads(checkpoint.threads)
         self.precision = state["precision"]
         self.network.load_state_dict(self._tensors(checkpoint, NETWORK))
+        self.averaged.network.load_state_dict(self._tensors(checkpoint, AVERAGED))
         self.best_weights = self._tensors(checkpoint, BEST)
         self.optimizer.restore(arrays)
         with torch.no_grad():
@@ -325,6 +329,7 @@ class FoldTrainer:
         norm, left_out = self.optimizer.step(
             self.ranks.weighted(loss, own.part), learning_rate=rate, whole_loss=told[-2]
         )
+        self.averaged.take(step)
         self.step, self.step_in_epoch = step, self.step_in_epoch + 1
         numbers = torch.cat((told, norm[None], left_out[None], balance))
         self._note(PendingStep(step, self.epoch, len(bars), rate, numbers))
@@ -385,7 +390,7 @@ class FoldTrainer:
         self.ranks.tell(score.ratio)
         is_best = self.stop.record(self.epoch, score.ratio)
         if is_best:
-            self.best_weights = {k: v.clone() for k, v in self.network.state_dict().items()}
+            self.best_weights = {k: v.clone() for k, v in self.averaged.weights().items()}
         sums, samples = self.epoch_sums[:-1], max(self.epoch_sums[-1], 1.0)
         metrics = EpochMetrics(
             fold=self.task.number,
@@ -396,7 +401,7 @@ class FoldTrainer:
             ratios=score.ratios,
             ratio=score.ratio,
             is_best=is_best,
-            half_lives=self.network.half_lives(),
+            half_lives=self.averaged.network.half_lives(),
         )
         self.history.append(metrics)
         self.epoch, self.step_in_epoch = self.epoch + 1, 0
@@ -408,7 +413,7 @@ class FoldTrainer:
     def _validation_score(self) -> Score:
         with self._memory_errors():
             return score_slice(
-                self.network,
+                self.averaged.network,
                 self.task.resident,
                 self.labels,
                 self.task.scale,

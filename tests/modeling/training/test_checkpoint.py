@@ -100,10 +100,10 @@ def test_checkpoint_with_another_checksum_is_rejected(tmp_path: Path) -> None:
 def test_checkpoint_of_a_later_format_is_rejected(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("modeling.training.checkpoint.FORMAT_VERSION", 2)
+    monkeypatch.setattr("modeling.training.checkpoint.FORMAT_VERSION", 3)
     saved = save_checkpoint(tmp_path, checkpoint(100))
     monkeypatch.undo()
-    with pytest.raises(CheckpointRejected, match="format version 2, expected 1"):
+    with pytest.raises(CheckpointRejected, match="format version 3, expected 2"):
         load_checkpoint(saved.path)
 
 
