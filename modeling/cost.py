@@ -78,7 +78,7 @@ def samples_per_second(network: NetworkSpec, size: NetworkSize) -> float:
 def memory_mib(spec: ModelSpec, rows: int, size: NetworkSize) -> float:
     """Resident memory of the trainer at its peak, for so many candles."""
     resident = rows * len(spec.features.names()) * FLOAT_BYTES * 2
-    state = size["parameters"] * FLOAT_BYTES * 6
+    state = size["parameters"] * FLOAT_BYTES * 7
     network = spec.network
     kept = 0 if network.is_linear else network.layers * (12 * network.d_model + 2 * network.d_ff)
     activations = spec.training.batch * size["tokens"] * kept * FLOAT_BYTES
