@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from tests.conftest import pytest_make_parametrize_id
-from tests.dealing import ON_THE_MACHINE, WholeFiles, file_of
+from tests.dealing import ON_THE_MACHINE, WholeFiles, file_of, put_long_files_first
 
 
 def shares_the_machine(item: pytest.Function) -> bool:
@@ -22,6 +22,25 @@ def test_files_are_dealt_whole_and_those_of_the_machine_together():
 
     assert scope_of("tests/a.py::test_b[c::d]") == scope_of("tests/a.py::test_e") == "tests/a.py"
     assert {scope_of(f"{file}::test_a") for file in ON_THE_MACHINE} == {"machine"}
+
+
+class Item:
+    """As much of a test as decides about its place."""
+
+    def __init__(self, nodeid: str, *marks: str) -> None:
+        self.nodeid, self.marks = nodeid, marks
+        self.path = nodeid.split("::")[0]
+
+    def get_closest_marker(self, name: str) -> str | None:
+        return name if name in self.marks else None
+
+
+def test_long_files_come_first_and_the_others_keep_their_shuffled_order():
+    names = ["b::1", "a::1", "c::1", "c::2", "d::1", f"{min(ON_THE_MACHINE)}::1"]
+    marked = {"c::2": ["slow"], "d::1": ["browser"]}
+    items = [Item(name, *marked.get(name, [])) for name in names]
+    put_long_files_first(items)
+    assert [item.nodeid for item in items] == [names[5], "c::1", "c::2", "d::1", "b::1", "a::1"]
 
 
 def test_ids_of_two_workers_are_equal_whenever_bytes_were_packed():

@@ -23,7 +23,7 @@ from modeling.services import resume_run
 from specs.declaration import InvalidSpec
 from tests import factories, path
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.slow]
 
 
 def linear_spec() -> ExperimentSpec:

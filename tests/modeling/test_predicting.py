@@ -22,7 +22,7 @@ from modeling.network.transformer import build_network
 from modeling.registry import launch_prediction, register_model
 from tests import factories, path
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.slow]
 
 
 def predicted(model, version, user) -> ModelPrediction:
