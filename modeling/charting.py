@@ -66,7 +66,7 @@ def prediction_figure(row: PredictionSet, shown: Shown) -> Figure:
     """The shown bars under their title, with what the folds of a run kept away from training."""
     from modeling.charts_predicted import predictions_figure
 
-    return predictions_figure(shown, title=str(row.maker), spans=_cuts(row))
+    return predictions_figure(shown, title=str(row.maker), spans=cuts(row))
 
 
 def head_figure(row: PredictionSet, head: str, scored: int) -> Figure:
@@ -90,13 +90,14 @@ def spec_of(row: PredictionSet) -> ModelSpec:
     return spec
 
 
-def _cuts(row: PredictionSet) -> list[Span]:
+def cuts(row: PredictionSet) -> list[Span]:
     """Purge and embargo around the test blocks of the splits that predicted, by the open of the bars."""
     if row.run is None or row.is_holdout:
         return []
     spec, bar = spec_of(row), row.version.bar
     label = bar * max(spec.windows.horizon_bars, spec.target.regime_bars)
-    distance = bar * spec.evaluation.embargo_bars
+    # One bar less than the embargo: a sample whose label ends exactly that far away is trained on.
+    distance = bar * max(0, spec.evaluation.embargo_bars - 1)
     mine = [part["fold"] for part in row.folds]
     spans = []
     for fold in row.run.folds.filter(number__in=mine).defer("state", "metrics"):

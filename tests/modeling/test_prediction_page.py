@@ -201,7 +201,7 @@ def test_fold_borders_purge_embargo_and_gap_are_where_they_were_cut(client, run,
     start = str(np.datetime64(int(border - label), "ns").astype("datetime64[s]")).replace("T", " ")
     assert strip["Purge"]["x"] == [start]
     assert strip["Purge"]["width"] == [48 * 300_000]
-    assert sum(strip["Embargo"]["width"]) == 288 * 300_000
+    assert sum(strip["Embargo"]["width"]) == 287 * 300_000
     assert strip["Gap"]["customdata"] == ["12 bars without a prediction"]
     assert [note["text"] for note in answer["figure"]["layout"]["annotations"]] == [
         "fold 1",
