@@ -53,19 +53,29 @@ def certificate_table(certificate: Certificate) -> dict[str, Any]:  # Any: cells
 
 
 def joined_certificate(each: Mapping[str, Certificate]) -> dict[str, Any]:
-    """The certificate of the features of one instrument, or of several: it passes when all pass, and
-    each entry then names its instrument.
+    """The certificate of the features of one instrument, or of several: it passes when all pass. An entry
+    is that of all on equal features and timescales; one that failed names the instrument.
     """
     first = dict(next(iter(each.values())))
     if len(each) == 1:
         return first
     entries = {
-        kind: [{"instrument": name, **entry} for name, of in each.items() for entry in of[kind]]
+        kind: [
+            _joined_entry(dict(zip(each, same, strict=True)))
+            for same in zip(*(of[kind] for of in each.values()), strict=True)
+        ]
         for kind in ("features", "maps")
     }
     tested = sum(of["bars_tested"] for of in each.values())
     passed = all(of["passed"] for of in each.values())
     return first | entries | {"bars_tested": tested, "passed": passed}
+
+
+def _joined_entry(each: Mapping[str, Certificate]) -> dict[str, Any]:
+    failed = next((name for name, entry in each.items() if entry["verdict"] == "failed"), "")
+    shown = each[failed] if failed else next(iter(each.values()))
+    tested = {"bars_tested": sum(entry["bars_tested"] for entry in each.values())}
+    return ({"instrument": failed} if failed else {}) | dict(shown) | tested
 
 
 def joined_proof(each: Mapping[str, Certificate]) -> dict[str, Any]:

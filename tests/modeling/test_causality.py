@@ -51,11 +51,21 @@ def test_at_most_ten_failed_features_are_named():
 
 
 def test_the_certificate_of_several_instruments_fails_with_any_of_them():
-    good = {"passed": True, "bars_tested": 3, "features": [], "maps": []}
-    bad = good | {"passed": False, "features": [FEATURE]}
+    passed = FEATURE | {"verdict": "passed", "reason": "", "bars_tested": 3}
+    failed = FEATURE | {"bars_tested": 4}
+    good = {"passed": True, "bars_tested": 3, "features": [passed], "maps": [passed]}
+    bad = {"passed": False, "bars_tested": 4, "features": [failed], "maps": [passed]}
     joined = joined_certificate({"BTC": good, "ETH": bad})
-    assert (joined["passed"], joined["bars_tested"]) == (False, 6)
-    assert joined["features"] == [{"instrument": "ETH", **FEATURE}]
+    assert (joined["passed"], joined["bars_tested"]) == (False, 7)
+    assert joined["features"] == [{"instrument": "ETH", **failed, "bars_tested": 7}]
+    assert joined["maps"] == [passed | {"bars_tested": 6}]
+
+
+def test_the_certificate_of_ten_instruments_is_as_short_as_that_of_one():
+    entry = FEATURE | {"verdict": "passed", "reason": "", "bars_tested": 3}
+    one = {"passed": True, "bars_tested": 3, "features": [entry] * 268, "maps": [entry] * 3}
+    joined = joined_certificate({str(number): one for number in range(10)})
+    assert len(joined["features"]) == 268 and len(joined["maps"]) == 3
 
 
 def test_the_proof_of_several_instruments_names_the_one_that_failed_and_counts_all():
