@@ -13,7 +13,7 @@ from backtests.models import Study, StudyRun, status_of_all
 from backtests.studies import SEEDS_MAX, cancel_study, launch_study, resume_study, seeds_of
 from backtests.study_table import WORDS, progress_of, table_json
 from backtests.variants import KEYS
-from jobs.api import started
+from jobs.api import resumed, started
 from jobs.errors import JobConflict
 from modeling.models import Experiment
 
@@ -181,12 +181,5 @@ class StudyResume(StudyChange):
     @extend_schema(request=None, responses={202: StudyDetailSerializer})
     def post(self, request: MemberRequest, pk: int) -> Response:
         study = self.changeable(pk=pk)
-        _, headers = started(
-            request,
-            study.workspace,
-            "resume",
-            lambda key: resume_study(study, user=request.user, idempotency_key=key),
-            lambda job: job,
-            subject=f"study {study.pk}",
-        )
+        _, headers = resumed(request, study, resume_study, subject=f"study {study.pk}")
         return self.changed(pk, headers)

@@ -3,7 +3,6 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import (
@@ -38,7 +37,7 @@ from backtests.views import sent
 from jobs.errors import InvalidIdempotencyKey, JobConflict, QueueFull
 from jobs.services import RESUMABLE
 from jobs.statuses import TERMINAL
-from jobs.views import STOP_POLLING, refused_for_now
+from jobs.views import STOP_POLLING, ask_for, refused_for_now
 from modeling.models import Experiment
 from specs.declaration import InvalidSpec
 
@@ -92,7 +91,13 @@ def launched(
     except (JobConflict, InvalidIdempotencyKey) as error:
         problem = getattr(error, "message", str(error))
         return study_form(request, experiment, count=count, chosen=chosen, problem=problem)
-    record(request, "launch", study)
+    audit.record(
+        "launch",
+        workspace=study.workspace,
+        user=user_of(request),
+        subject=f"study {study.pk}",
+        request=request,
+    )
     return redirect("backtests:study_detail", study.pk)
 
 
@@ -180,26 +185,8 @@ def study_resume(request: HttpRequest, pk: int) -> HttpResponse:
 
 def changed(request: HttpRequest, pk: int, action: str, change: Any, said: str) -> HttpResponse:
     """Cancel or resume; a refusal is said on the page of the study."""
-    study = fetched(request, pk)
-    require_editor_of(study, request)
-    try:
-        change(study, user=user_of(request))
-    except (JobConflict, QueueFull) as error:
-        messages.error(request, error.message)
-    else:
-        record(request, action, study)
-        messages.success(request, said)
+    ask_for(request, fetched(request, pk), action, change, subject=f"study {pk}", said=said)
     return redirect("backtests:study_detail", pk)
-
-
-def record(request: HttpRequest, action: str, study: Study) -> None:
-    audit.record(
-        action,
-        workspace=study.workspace,
-        user=user_of(request),
-        subject=f"study {study.pk}",
-        request=request,
-    )
 
 
 def fetched(request: HttpRequest, pk: int) -> Study:

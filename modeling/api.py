@@ -10,7 +10,7 @@ from rest_framework.response import Response
 
 from accounts.api_views import MemberRequest, VisibleList, VisibleRows
 from accounts.rest import Problem, whole_number
-from jobs.api import JobSerializer, cancelled, started
+from jobs.api import JobSerializer, cancelled, resumed
 from markets.api.datasets import SPAN, SPAN_SCHEMA, span_of
 from markets.candles.aggregate import MAX_POINTS
 from modeling.models import (
@@ -229,14 +229,7 @@ class RunResume(VisibleRows):
     @extend_schema(request=None, responses={202: JobSerializer})
     def post(self, request: MemberRequest, pk: int) -> Response:
         run = self.changeable(pk=pk)
-        job, headers = started(
-            request,
-            run.workspace,
-            "resume",
-            lambda key: resume_run(run, user=request.user, idempotency_key=key),
-            lambda job: job,
-            subject=run.pk,
-        )
+        job, headers = resumed(request, run, resume_run, subject=run.pk)
         return Response(JobSerializer(job).data, status=202, headers=headers)
 
 

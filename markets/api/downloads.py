@@ -4,7 +4,7 @@ from drf_spectacular.utils import extend_schema
 from rest_framework.response import Response
 
 from accounts.api_views import ApiView, MemberRequest, VisibleRows
-from jobs.api import started
+from jobs.api import resumed, started
 from markets.api.imports import ImportSerializer, job_of
 from markets.models import Dataset, Import
 from markets.services.downloads import go_on, launch_download, launch_newer
@@ -62,12 +62,5 @@ class DownloadResume(VisibleRows):
     @extend_schema(request=None, responses={202: ImportSerializer})
     def post(self, request: MemberRequest, pk: int) -> Response:
         row = self.changeable(pk=pk)
-        _, headers = started(
-            request,
-            row.workspace,
-            "resume",
-            lambda key: go_on(row, user=request.user, idempotency_key=key),
-            lambda job: job,
-            subject=row.sent_name,
-        )
+        _, headers = resumed(request, row, go_on, subject=row.sent_name)
         return Response(ImportSerializer(row).data, status=202, headers=headers)

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_http_methods, require_POST
@@ -8,6 +7,7 @@ from django.views.decorators.http import require_http_methods, require_POST
 from accounts import audit
 from accounts.editing import editing_membership, new_key, require_editor_of, user_of
 from jobs.errors import InvalidIdempotencyKey, JobConflict
+from jobs.views import ask_for
 from markets.forms import dress
 from markets.models import Import
 from markets.services.downloads import can_continue, go_on, launch_download, launch_newer
@@ -75,19 +75,14 @@ def download_newer(request: HttpRequest, pk: int) -> HttpResponse:
 @require_POST
 def download_resume(request: HttpRequest, pk: int) -> HttpResponse:
     row = get_object_or_404(Import.objects.visible_to(request.user), pk=pk)
-    require_editor_of(row, request)
-    try:
-        go_on(row, user=user_of(request))
-    except JobConflict as error:
-        messages.error(request, error.message)
-        return redirect("markets:import_detail", row.pk)
-    return started(request, row, "resume")
+    ask_for(request, row, "resume", go_on, subject=row.sent_name, said="The download goes on.")
+    return redirect("markets:import_detail", row.pk)
 
 
-def started(request: HttpRequest, row: Import, action: str = "download") -> HttpResponse:
+def started(request: HttpRequest, row: Import) -> HttpResponse:
     """To the page of a download that is under way; the audit tells who started it."""
     audit.record(
-        action,
+        "download",
         workspace=row.workspace,
         user=user_of(request),
         subject=row.sent_name,

@@ -107,6 +107,24 @@ def cancelled(request: MemberRequest, job: Job) -> Response:
     return Response(JobSerializer(job).data, status=202)
 
 
+def resumed(
+    request: MemberRequest,
+    row: Any,  # Any: a row of a workspace that has work
+    go_on: Callable[..., Job],
+    *,
+    subject: object,
+) -> tuple[Job, dict[str, str]]:
+    """Let the work of a row go on, once for its Idempotency-Key; the new job, and the headers."""
+    return started(
+        request,
+        row.workspace,
+        "resume",
+        lambda key: go_on(row, user=request.user, idempotency_key=key),
+        lambda job: job,
+        subject=subject,
+    )
+
+
 def started(
     request: MemberRequest,
     workspace: Workspace,

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 from django.contrib import messages
@@ -70,19 +71,8 @@ def job_log(request: HttpRequest, pk: str) -> HttpResponse:
 @require_POST
 def job_cancel(request: HttpRequest, pk: str) -> HttpResponse:
     job = fetched(request, pk)
-    require_editor_of(job, request)
-    try:
-        request_cancel(job, user=user_of(request))
-        audit.record(
-            "cancel",
-            workspace=job.workspace,
-            user=user_of(request),
-            subject=job.pk,
-            request=request,
-        )
-        messages.success(request, "Cancel is asked for. What was finished is kept.")
-    except JobConflict as error:
-        messages.error(request, error.message)
+    said = "Cancel is asked for. What was finished is kept."
+    ask_for(request, job, "cancel", request_cancel, subject=job.pk, said=said)
     target = request.POST.get("next", "")
     is_ours = url_has_allowed_host_and_scheme(target, {request.get_host()}, request.is_secure())
     return redirect(target if is_ours else reverse("jobs:job_detail", args=[job.pk]))
@@ -90,6 +80,32 @@ def job_cancel(request: HttpRequest, pk: str) -> HttpResponse:
 
 def fetched(request: HttpRequest, pk: str) -> Job:
     return get_object_or_404(Job.objects.visible_to(request.user).for_list(), pk=pk)
+
+
+def ask_for(
+    request: HttpRequest,
+    row: Any,  # Any: a row of a workspace that has work
+    action: str,
+    change: Callable[..., object],
+    *,
+    subject: object,
+    said: str,
+) -> JobConflict | QueueFull | None:
+    """Let an editor cancel or resume the work of a row, audited under `subject`, and say that it is so.
+
+    What refuses it is said instead, and comes back.
+    """
+    require_editor_of(row, request)
+    try:
+        change(row, user=user_of(request))
+    except (JobConflict, QueueFull) as error:
+        messages.error(request, error.message)
+        return error
+    audit.record(
+        action, workspace=row.workspace, user=user_of(request), subject=subject, request=request
+    )
+    messages.success(request, said)
+    return None
 
 
 def refused_for_now(page: HttpResponse, error: QueueFull) -> HttpResponse:
