@@ -8,7 +8,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from markets.features.bars import MINUTE_NS
+from markets.candles.frame import NS_PER_MINUTE
 from modeling.specs import ModelSpec
 from modeling.windows.errors import NotEnoughHistory
 from modeling.windows.planning import Plan, PlannedFold, plan_experiment
@@ -52,7 +52,7 @@ class _Instrument:
 
     @classmethod
     def of(cls, spec: ModelSpec, span: Span, timeframe_minutes: int) -> _Instrument:
-        bar_ns = timeframe_minutes * MINUTE_NS
+        bar_ns = timeframe_minutes * NS_PER_MINUTE
         first = first_window(
             spec.features.names(),
             spec.features.scales_for(timeframe_minutes),

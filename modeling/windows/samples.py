@@ -8,8 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from markets.candles.frame import Candles
-from markets.features.bars import MINUTE_NS
+from markets.candles.frame import NS_PER_MINUTE, Candles
 from markets.features.registry import FEATURES
 from markets.features.table import FeatureTable, ScaleFeatures
 from modeling.evaluation.effective import effective_samples
@@ -189,7 +188,7 @@ def first_window(
     bar that began before the series is none. Raises ContextTooShort when a scale does not fit into
     the window.
     """
-    place = first_open // (timeframe_minutes * MINUTE_NS)
+    place = first_open // (timeframe_minutes * NS_PER_MINUTE)
     return max(
         -place % k
         + k * max(FEATURES[name].warm_up_bars(timeframe_minutes * k) for name in names)

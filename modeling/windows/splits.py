@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from markets.features.bars import MINUTE_NS
+from markets.candles.frame import NS_PER_MINUTE
 from modeling.specs import EvaluationSpec
 from modeling.windows.cpcv import GROUPS, SPLITS
 from modeling.windows.errors import IntervalsMeet, NotEnoughHistory
@@ -136,7 +136,7 @@ class Cut:
 
 
 def holdout_instant(
-    first_open_ns: int, last_close_ns: int, fraction: float, *, bar_ns: int = MINUTE_NS
+    first_open_ns: int, last_close_ns: int, fraction: float, *, bar_ns: int = NS_PER_MINUTE
 ) -> int:
     """The instant behind which everything is sealed: the last `fraction` of the calendar span.
 
