@@ -107,7 +107,8 @@ class Comparison:
         """Data, code and every field of the spec, each with whether the columns differ in it."""
         rows = [*self._data_and_code(), *self._spec()]
         for row in rows:
-            row["differs"] = any(value != row["cells"][0] for value in row["cells"])
+            read = row.pop("read", row["cells"])
+            row["differs"] = any(value != read[0] for value in read)
         return rows
 
     def measures(self) -> list[Row]:
@@ -143,11 +144,14 @@ class Comparison:
     def _spec(self) -> Iterator[Row]:
         for setting in declared_settings():
             path = setting.path
-            values = [
-                value_at(column.spec, path) if is_read(column.spec, path) else None
+            read = {
+                column.pk: value_at(column.spec, path)
                 for column in self.columns
-            ]
-            yield {**setting._asdict(), "cells": values}
+                if is_read(column.spec.network.kind, path)
+            }
+            values = [read.get(column.pk) for column in self.columns]
+            # Columns that do not read a setting say so; they do not differ in it.
+            yield {**setting._asdict(), "cells": values, "read": list(read.values())}
 
     def _scores(self) -> Iterator[Row]:
         for head, label in HEADS.items():

@@ -4,7 +4,9 @@ from collections.abc import Iterable
 from typing import Any
 
 from django.contrib import messages
-from django.db.models import OuterRef, Prefetch, Q, QuerySet, Subquery
+from django.core.exceptions import BadRequest, ValidationError
+from django.db.models import Prefetch, Q, QuerySet
+from django.forms import IntegerField
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
@@ -22,6 +24,7 @@ from accounts.editing import (
 from accounts.models import Workspace
 from backtests.comparing import LEAST as COMPARED_LEAST
 from backtests.comparing import MOST as COMPARED_MOST
+from backtests.experiment_rows import experiment_rows, listed_experiments, parameters_of
 from backtests.form_page import (
     candles_difference,
     clone_difference,
@@ -50,7 +53,6 @@ from jobs.statuses import JobStatus
 from jobs.views import refused_for_now
 from markets.models import DatasetVersion
 from modeling.models import Experiment, TrainingRun, Trial
-from modeling.network.size import network_size
 from modeling.openings import openings_seen
 from modeling.presets import PRESETS
 from specs.declaration import InvalidSpec
@@ -58,42 +60,20 @@ from specs.forms import changed_fields
 
 SORTS = {"name": "name", "preset": "preset", "runs": "run_count", "created": "created_at"}
 DEFAULT_PRESET = "tiny"
+SEED = IntegerField(required=False, min_value=0, max_value=2**31 - 1)
 
 
 @require_safe
 def experiment_list(request: HttpRequest) -> HttpResponse:
     """All experiments with the best of their own backtests."""
     archived = "1" if request.GET.get("archived") == "1" else ""
-    rows = (
-        visible_experiments(request)
-        .filter(archived_at__isnull=not archived)
-        .annotate(
-            latest_status=Subquery(
-                TrainingRun.objects.filter(experiment=OuterRef("pk"))
-                .order_by("-pk")
-                .values("job__status")[:1]
-            ),
-            latest_run=Subquery(
-                TrainingRun.objects.filter(experiment=OuterRef("pk"))
-                .order_by("-pk")
-                .values("pk")[:1]
-            ),
-            best_pk=Subquery(
-                Backtest.objects.filter(run__experiment=OuterRef("pk"), is_own=True)
-                .exclude(sharpe=None)
-                .order_by("-sharpe")
-                .values("pk")[:1]
-            ),
-        )
-    )
+    visible = Experiment.objects.visible_to(request.user).for_list().prefetch_related(None)
+    rows = listed_experiments(visible.filter(archived_at__isnull=not archived))
     if search := search_text(request):
         rows = rows.filter(Q(name__icontains=search) | Q(preset__icontains=search))
     found = listing(request, rows, sorts=SORTS, filters={"archived": archived})
-    best = Backtest.objects.for_list().in_bulk([row.best_pk for row in found.page if row.best_pk])
-    for row in found.page:
-        row.best = best.get(row.best_pk)
-        row.parameters = parameters_of(row)
-    return render(request, "backtests/experiment_list.html", {"listing": found})
+    context = {"listing": found, "rows": experiment_rows(found.page.object_list)}
+    return render(request, "backtests/experiment_list.html", context)
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -221,7 +201,9 @@ def experiment_page(
         "rows": spec_rows(spec, experiment.preset),
         # As the reports count them: all of the workspace that the experiment belongs to.
         "trials": Trial.objects.filter(workspace=experiment.workspace).count(),
-        "parameters": parameters_of(experiment),
+        "parameters": parameters_of(
+            experiment.model_spec, experiment.version.dataset.timeframe_minutes
+        ),
         "ribbon": stored_ribbon(experiment),
         "key": new_key(),
         "compared": newest_finished(runs),
@@ -268,16 +250,28 @@ def holdout_context(experiment: Experiment) -> dict[str, Any]:
 
 @require_POST
 def experiment_launch(request: HttpRequest, pk: int) -> HttpResponse:
-    """One run for each seed of the spec."""
+    """One run for each seed of the spec, or of the seed that is named."""
     experiment = fetched(request, pk)
     require_editor_of(experiment, request)
-    return launched(request, experiment, request.POST.get("key", ""))
+    seed = seed_of(request)
+    return launched(request, experiment, request.POST.get("key", ""), seed)
 
 
-def launched(request: HttpRequest, experiment: Experiment, key: str) -> HttpResponse:
+def seed_of(request: HttpRequest) -> int | None:
+    """The seed that a request names, if it does. Raises BadRequest for what is none."""
+    try:
+        seed: int | None = SEED.clean(request.POST.get("seed", ""))
+    except ValidationError as error:
+        raise BadRequest(f"seed: {error.messages[0]}") from None
+    return seed
+
+
+def launched(
+    request: HttpRequest, experiment: Experiment, key: str, seed: int | None = None
+) -> HttpResponse:
     """Queue the runs and go to the first; a refusal is said on the experiment's page."""
     try:
-        runs = launch_experiment(experiment, user=user_of(request), idempotency_key=key)
+        runs = launch_experiment(experiment, user=user_of(request), seed=seed, idempotency_key=key)
     except QueueFull as error:
         messages.error(request, error.message)
         return refused_for_now(experiment_page(request, fetched(request, experiment.pk)), error)
@@ -295,13 +289,6 @@ def launched(request: HttpRequest, experiment: Experiment, key: str) -> HttpResp
         )
         return redirect("modeling:run_detail", runs[0].pk)
     return redirect("backtests:experiment_detail", experiment.pk)
-
-
-def visible_experiments(request: HttpRequest) -> QuerySet[Experiment]:
-    """The experiments a list may show, with their candles."""
-    versions = DatasetVersion.objects.for_list().select_related("dataset__instrument")
-    rows: QuerySet[Experiment] = Experiment.objects.visible_to(request.user).for_list()
-    return rows.prefetch_related(None).prefetch_related(Prefetch("versions", versions))
 
 
 def fetched(request: HttpRequest, pk: int) -> Experiment:
@@ -380,18 +367,6 @@ def estimated(spec: ExperimentSpec, versions: list[DatasetVersion]) -> dict[str,
     }
 
 
-def parameters_of(experiment: Experiment) -> int:
-    """Size of the network that this experiment trains."""
-    spec = experiment.model_spec
-    size = network_size(
-        spec.network,
-        features=spec.features.count,
-        context_bars=spec.windows.context_bars,
-        scales=spec.features.scales_for(experiment.version.dataset.timeframe_minutes),
-    )
-    return int(size["parameters"])
-
-
 def spec_rows(spec: ExperimentSpec, preset: str) -> list[dict[str, Any]]:
     """Every setting with its label; what differs from the preset comes first."""
     base = preset_named(preset) if preset in PRESETS else ExperimentSpec()
@@ -404,6 +379,6 @@ def spec_rows(spec: ExperimentSpec, preset: str) -> list[dict[str, Any]]:
             "base": changed[setting.path][1] if setting.path in changed else None,
         }
         for setting in declared_settings()
-        if is_read(spec, setting.path)
+        if is_read(spec.network.kind, setting.path)
     ]
     return sorted(rows, key=lambda row: not row["is_changed"])

@@ -7,7 +7,14 @@ from typing import Any
 
 import psutil
 
-from backtests.forms import ExperimentForm, declared_settings, shown_values, spec_of
+from backtests.forms import (
+    KIND,
+    ExperimentForm,
+    declared_settings,
+    is_read,
+    shown_values,
+    spec_of,
+)
 from backtests.presets import preset as preset_named
 from backtests.services import estimate
 from backtests.specs import ExperimentSpec
@@ -147,10 +154,12 @@ def spec_difference(spec: ExperimentSpec, source: ExperimentSpec) -> list[Part]:
 
 
 def _differing(ours: Part, theirs: Part) -> list[Part]:
+    """What differs of the settings that both sides read."""
     return [
         {**setting._asdict(), "source": theirs[setting.path], "value": ours[setting.path]}
         for setting in declared_settings()
-        if _text(ours[setting.path]) != _text(theirs[setting.path])
+        if all(is_read(side[KIND], setting.path) for side in (ours, theirs))
+        and _text(ours[setting.path]) != _text(theirs[setting.path])
     ]
 
 

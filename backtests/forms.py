@@ -31,6 +31,7 @@ SECTIONS = {
 # With all of them the page would grow with the workspace; an older one is chosen on its own page.
 CHOICES_SHOWN = 200
 VERSIONS_SHOWN = 4
+KIND = "network.kind"
 
 
 class Setting(NamedTuple):
@@ -58,9 +59,11 @@ def value_at(spec: ExperimentSpec, path: str) -> Any:  # Any: a field of any typ
     return value
 
 
-def is_read(spec: ExperimentSpec, path: str) -> bool:
-    """Whether a setting changes anything: without a network its shape and components do not."""
-    return not spec.network.is_linear or path == "network.kind" or not path.startswith("network.")
+def is_read(kind: object, path: str) -> bool:
+    """Whether a setting changes anything with this kind of network: without one its shape and its
+    components do not.
+    """
+    return kind != "linear" or path == KIND or not path.startswith("network.")
 
 
 class VersionsField(forms.ModelMultipleChoiceField):

@@ -1,5 +1,7 @@
 """What an experiment was cloned from stays known, with what differs; its finished runs are compared."""
 
+import re
+
 import pytest
 
 from accounts.models import Role
@@ -46,6 +48,18 @@ def test_a_clone_keeps_its_source_and_shows_what_differs(client, version, source
 def test_an_equal_clone_says_that_nothing_differs(client, version, source):
     page = page_of(client, cloned(client, version, source))
     assert "No setting differs from the source." in page
+
+
+def test_a_clone_without_a_network_differs_in_its_kind_not_in_its_shape(client, version, source):
+    clone = cloned(client, version, source, **{"network.kind": "linear", "network.d_model": "64"})
+    assert settings_that_differ(page_of(client, clone)) == ["Network"]
+    other = cloned(client, version, clone, **{"network.kind": "linear", "network.d_model": "32"})
+    assert "No setting differs from the source." in page_of(client, other)
+
+
+def settings_that_differ(page):
+    table = page.split('id="clone-difference"')[1].split("</table>")[0]
+    return re.findall(r'<th scope="row">([^<]*)', table)
 
 
 def test_a_clone_into_another_workspace_forgets_where_it_came_from(client, version, source):

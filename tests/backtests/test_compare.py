@@ -45,6 +45,9 @@ def test_shape_of_a_network_is_no_setting_of_a_run_without_one(alice, client):
     cells = {row["path"]: row["values"] for row in body["settings"]}
     assert cells["network.kind"] == ["transformer", "linear"]
     assert cells["network.d_model"] == [32, None]
+    differing = {row["path"] for row in body["settings"] if row["differs"]}
+    assert "network.kind" in differing
+    assert not any(path.startswith("network.") for path in differing - {"network.kind"})
     assert client.get(address(runs)).status_code == 200
 
 

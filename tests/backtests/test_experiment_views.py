@@ -85,6 +85,14 @@ def test_save_and_launch_queues_run_and_backtest(client, version):
     assert Backtest.objects.get(run=run).job.after_id == run.job_id
 
 
+def test_a_launch_that_names_a_seed_makes_the_run_of_that_seed(client, version):
+    client.post("/experiments/new/", body(version))
+    experiment = Experiment.objects.get()
+    assert client.post(f"/experiments/{experiment.pk}/launch/", {"seed": "x"}).status_code == 400
+    client.post(f"/experiments/{experiment.pk}/launch/", {"seed": "7", "key": "again"})
+    assert TrainingRun.objects.get().seed == 7
+
+
 def test_a_form_saved_twice_makes_one_experiment(client, version):
     first, second = (client.post("/experiments/new/", body(version)) for _ in range(2))
     experiment = Experiment.objects.get()
