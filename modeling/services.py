@@ -17,7 +17,7 @@ from jobs.statuses import JobKind, Queue
 from markets.models import DatasetVersion
 from markets.reading import ns_of
 from markets.services.datasets import hold_for_use, refuse_findings
-from modeling.cost import memory_mib, run_time
+from modeling.cost import memory_mib, run_time, storage_mib
 from modeling.models import Experiment, TrainingRun, instrument_name
 from modeling.network.size import network_size
 from modeling.specs import ModelSpec
@@ -135,7 +135,9 @@ def plan_for(spec: ModelSpec, versions: list[DatasetVersion]) -> Plan:
 
 
 def estimate(spec: ModelSpec, versions: list[DatasetVersion]) -> dict[str, Any]:
-    """What a run will cost: parameters, MiB, windows and a range of seconds. Nothing is built."""
+    """What a run will cost: parameters, MiB, windows and a range of seconds; storage is that of the runs
+    of all seeds. Nothing is built.
+    """
     plan = check_spec(spec, versions)
     size = network_size(
         spec.network,
@@ -149,6 +151,7 @@ def estimate(spec: ModelSpec, versions: list[DatasetVersion]) -> dict[str, Any]:
         "parameters": size["parameters"],
         "weight_mib": size["weight_mib"],
         "memory_mib": round(memory_mib(spec, rows, size), 1),
+        "storage_mib": round(storage_mib(spec, plan, size) * len(spec.training.seeds), 1),
         "windows": plan.windows,
         "folds": len(plan.folds),
         "runs": len(spec.training.seeds),
@@ -205,6 +208,14 @@ def resume_run(run: TrainingRun, *, user: User, idempotency_key: str = "") -> Jo
     resumed = resume_job(run.job, user, has_checkpoint=can_go_on)
     remember(resumed, idempotency_key, request_sha256)
     return resumed
+
+
+def can_resume(run: TrainingRun) -> bool:
+    """Whether `resume_run` has something to go on from."""
+    try:
+        return run.job.status in RESUMABLE and _can_go_on(run)
+    except JobConflict:
+        return False
 
 
 def _can_go_on(run: TrainingRun) -> bool:

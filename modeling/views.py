@@ -10,7 +10,7 @@ from django.shortcuts import redirect, render
 from django.views.decorators.gzip import gzip_page
 from django.views.decorators.http import conditional_page, require_POST, require_safe
 
-from accounts.editing import listing, require_editor_of, search_text, user_of
+from accounts.editing import listing, new_key, require_editor_of, search_text, user_of
 from jobs.errors import JobConflict, QueueFull
 from jobs.statuses import JobStatus
 from jobs.views import STOP_POLLING, live_context, log_lines, refused_for_now, with_job
@@ -31,7 +31,7 @@ from modeling.measures import (
 )
 from modeling.models import PredictionSet, RunQuerySet, TrainingRun
 from modeling.selections import selection_report
-from modeling.services import resume_run
+from modeling.services import can_resume, resume_run
 from modeling.spent import spent_rows
 
 SORTS = {
@@ -40,7 +40,6 @@ SORTS = {
     "seed": "seed",
     "experiment": "experiment__name",
 }
-RESUMABLE = (JobStatus.CANCELLED, JobStatus.FAILED, JobStatus.ERRORED)
 
 
 @require_safe
@@ -82,7 +81,9 @@ def run_page(
         "predictions": next((row for row in sets if row.rung == PredictionSet.MODEL), None),
         "causality": certificate_table(run.causality),
         "spent": spent_rows(run, live["attempt"]),
-        "may_resume": run.job.status in RESUMABLE,
+        "may_resume": can_resume(run),
+        "has_ended_early": run.job.is_terminal and run.job.status != JobStatus.SUCCEEDED,
+        "key": new_key(),
         "events": run.job.events.order_by("pk")[:200],
         "lines": log_lines(run.job, request),
         "level": request.GET.get("level", ""),
@@ -135,6 +136,7 @@ def run_resume(request: HttpRequest, pk: int) -> HttpResponse:
         return refused_for_now(run_page(request, run), error)
     except JobConflict as error:
         messages.error(request, error.message)
+        return run_page(request, fetched(request, pk), status=409)
     return redirect("modeling:run_detail", run.pk)
 
 

@@ -131,8 +131,21 @@ def test_resume_into_a_full_queue_says_so_and_when_to_come_back(client, experime
 
 
 def test_resume_of_a_finished_run_says_why_not(client, run):
-    page = client.post(f"/runs/{run.pk}/resume/", follow=True).content.decode()
-    assert "already ended" in page
+    answer = client.post(f"/runs/{run.pk}/resume/")
+    assert answer.status_code == 409
+    assert "already ended" in answer.content.decode()
+
+
+def test_a_run_without_a_checkpoint_offers_to_start_again_and_refuses_to_resume(client, experiment):
+    run = factories.make_run(experiment, status=JobStatus.ERRORED, seed=7)
+    page = client.get(f"/runs/{run.pk}/").content.decode()
+    assert f"/runs/{run.pk}/resume/" not in page
+    assert "Start again" in page
+    assert '<input type="hidden" name="seed" value="7">' in page
+    answer = client.post(f"/runs/{run.pk}/resume/")
+    assert answer.status_code == 409
+    assert "no checkpoint" in answer.content.decode()
+    assert not Job.objects.filter(resumed_from=run.job_id).exists()
 
 
 def test_a_leak_alarm_stands_on_the_page(client, run):
