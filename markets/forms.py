@@ -7,7 +7,7 @@ from django.conf import settings
 from django.forms.boundfield import BoundField
 
 from markets.models import Import
-from markets.specs import REQUIRED_COLUMNS, ImportSpec, venue_in_name
+from markets.specs import REQUIRED_COLUMNS, ImportSpec
 from specs.forms import SpecForm
 
 ACCEPTED = ".csv,.tsv,.txt,.gz,.parquet,.feather,.arrow,.json"
@@ -33,12 +33,6 @@ class UploadForm(SpecForm):
         self.fields["venue"].help_text += " Empty: the one that the file name begins with."
         self.order_fields(["file"])
         dress(self)
-
-    def clean(self) -> dict[str, Any]:
-        file = self.cleaned_data.get("file")
-        if file is not None and self.cleaned_data.get("venue") == "":
-            self.cleaned_data["venue"] = venue_in_name(file.name)
-        return super().clean()
 
 
 class SettingsForm(SpecForm):

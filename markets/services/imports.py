@@ -21,7 +21,7 @@ from jobs.services import enqueue
 from jobs.statuses import TERMINAL, JobKind, Queue
 from markets.models import Dataset, Import, Source
 from markets.sources.formats import RefusedFile, display_name, sniff
-from markets.specs import KEPT_HOURS, TIMEFRAME_MINUTES, UPLOAD_GONE, ImportSpec
+from markets.specs import KEPT_HOURS, TIMEFRAME_MINUTES, UPLOAD_GONE, ImportSpec, venue_in_name
 
 SNIFFED_BYTES = 64 * 1024
 FORGOTTEN_AT_ONCE = 100
@@ -171,6 +171,8 @@ def _accept(
 ) -> Import:
     sent_name = display_name(upload.name or "")
     _refuse_by_look(upload, sent_name)
+    if not spec.venue:
+        spec = spec.model_copy(update={"venue": venue_in_name(sent_name)})
     with _full_disk_refused(), scratch_folder() as folder:
         path, sha256 = _received(upload, folder)
         request_sha256 = _checksum(kind, spec, sha256)

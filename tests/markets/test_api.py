@@ -52,6 +52,14 @@ def test_upload_is_queued_and_answers_at_once(client, alice):
     assert AuditEvent.objects.get(action="upload").user == alice
 
 
+@pytest.mark.parametrize("fields", [{}, {"venue": ""}, {"venue": " "}])
+def test_an_upload_without_a_venue_takes_the_one_that_its_name_begins_with(client, fields):
+    answer = client.post(PATH, sent(name="kraken_BTCUSDT.csv", **fields))
+    assert Import.objects.get(pk=answer.json()["id"]).spec.venue == "kraken"
+    answer = client.post(PATH, sent(name="BTCUSDT.csv", **fields))
+    assert Import.objects.get(pk=answer.json()["id"]).spec.venue == ""
+
+
 @pytest.mark.parametrize(
     ("content", "name", "status", "code"),
     [
