@@ -135,6 +135,7 @@ class EstimateSerializer(serializers.Serializer[Any]):
     parameters = serializers.IntegerField()
     weight_mib = serializers.FloatField()
     memory_mib = serializers.FloatField()
+    storage_mib = serializers.FloatField(help_text="Files of the runs of all seeds.")
     windows = serializers.IntegerField()
     folds = serializers.IntegerField()
     runs = serializers.IntegerField()

@@ -1,4 +1,4 @@
-"""What a run takes, in time and memory: plain arithmetic on what was measured on two processor cores."""
+"""What a run takes, in time, memory and files: plain arithmetic on what was measured on two processor cores."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from modeling.baselines.rungs import LADDER_S, MAX_TRAINING_ROWS
+from modeling.baselines.rungs import LADDER_S, MAX_TRAINING_ROWS, WITH_ACTION
 from modeling.network.size import NetworkSize
 from modeling.specs import ModelSpec, NetworkSpec
+from modeling.windows.cpcv import PATHS
 from modeling.windows.planning import Plan
 
 # Width of the network → parameters × tokens × samples a second of forward, backward and step in
@@ -23,6 +24,14 @@ RUNG_S = 3.3e-6  # all rungs of a fold, for each training row and feature
 SCORE_S = 1.9e-7  # scoring, for each predicted bar and bootstrap draw
 PROCESS_MIB = 830.0  # the process with its libraries and what its rungs hold for a while
 FLOAT_BYTES = 4
+COLUMN_BYTES = 8.7  # a number in the zstd Parquet of a column that never says the same twice
+KNOWN_COLUMNS = (
+    4  # such columns that every table has: two times, what came of return and volatility
+)
+HEAD_COLUMNS = 10  # and those of five heads; calibrated confidences repeat themselves
+SINGLE_HEADS = 3  # of the tables of persistence, HAR and last sign, together
+FOLD_BYTES = 45_000  # what the files of a fold hold besides their numbers
+SET_BYTES = 6_000  # the same of a prediction set
 
 
 class RunTime(NamedTuple):
@@ -73,6 +82,29 @@ def samples_per_second(network: NetworkSpec, size: NetworkSize) -> float:
     widths, speeds = np.log(list(MEASURED)), np.log(list(MEASURED.values()))
     speed = np.exp(np.interp(np.log(network.d_model), widths, speeds))
     return float(speed / (size["parameters"] * size["tokens"]))
+
+
+def storage_mib(spec: ModelSpec, plan: Plan, size: NetworkSize) -> float:
+    """Files of one run: of each fold weights, predictions of all rungs and calibration, and its
+    prediction sets, of the model one a path. Rows of the database and backtests are not counted.
+    """
+    # Without a network the model is the logistic rung, which then is not beside it.
+    with_action = len(WITH_ACTION) - spec.network.is_linear
+    with_heads = with_action - 1  # all but last sign
+    tables = with_action + 4  # prior, persistence, HAR and the model
+    fold_columns = KNOWN_COLUMNS * tables + HEAD_COLUMNS * (with_heads + 1) + SINGLE_HEADS
+    predicted = sum(fold.samples["predicted"] for fold in plan.folds)
+    calibration = sum(fold.samples["calibration"] for fold in plan.folds)
+    paths = PATHS if spec.evaluation.scheme == "cpcv" else 1
+    full_sets = predicted + with_heads * predicted / paths  # the model on every path, rungs on one
+    numbers = (
+        predicted * fold_columns
+        + full_sets * (KNOWN_COLUMNS + HEAD_COLUMNS)
+        + predicted / paths * KNOWN_COLUMNS  # last sign: its action is a column of few values
+        + calibration * (with_action + 1)
+    )
+    weights = len(plan.folds) * (size["parameters"] * FLOAT_BYTES + FOLD_BYTES)
+    return (numbers * COLUMN_BYTES + weights + (paths + with_action) * SET_BYTES) / 2**20
 
 
 def memory_mib(spec: ModelSpec, rows: int, size: NetworkSize) -> float:

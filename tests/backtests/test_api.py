@@ -77,7 +77,10 @@ def test_experiment_of_a_preset_with_parts_over_it(client, body, version):
     assert made["datasets"] == body["datasets"]
     assert made["runs"] == []
     assert version.first_at < Experiment.objects.get().holdout_at < version.last_at
-    assert client.get(f"{PATH}{made['id']}/").json() == made | {"verdict": None}
+    assert client.get(f"{PATH}{made['id']}/").json() == made | {
+        "verdict": None,
+        "verdict_alarm": None,
+    }
     assert client.get(PATH).json()["results"] == [made]
     assert not Job.objects.exists()
 
@@ -208,6 +211,7 @@ def test_estimate_stores_nothing(client, body):
     assert shown["weight_mib"] == pytest.approx(50_662 * 4 / 2**20)
     assert 0 < shown["seconds_low"] <= shown["seconds_high"]
     assert shown["windows"] > 0
+    assert shown["storage_mib"] > shown["weight_mib"]
     assert not Experiment.objects.exists()
 
 

@@ -1,19 +1,27 @@
 """Estimates of time and memory against what was measured on two cores."""
 
-import pytest
+from datetime import timedelta
 
-from modeling.cost import memory_mib, run_time, samples_per_second
+import pytest
+from django.db.models import Sum
+
+from artifacts.models import StoredFile
+from modeling.cost import memory_mib, run_time, samples_per_second, storage_mib
 from modeling.network.size import network_size
 from modeling.presets import PRESETS
+from modeling.services import estimate
 from modeling.specs import ModelSpec
 from modeling.windows.planning import plan_experiment
+from tests.path import demo_version, finished_run, make_people, quick_spec
 
 DAY_NS = 86_400 * 10**9
 
 
-def case(name, days=180, **training):
+def case(name, days=180, scheme="anchored", **training):
     spec: ModelSpec = PRESETS[name]
-    spec = spec.model_copy(update={"training": spec.training.model_copy(update=training)})
+    evaluation = spec.evaluation.model_copy(update={"scheme": scheme})
+    parts = {"training": spec.training.model_copy(update=training), "evaluation": evaluation}
+    spec = spec.model_copy(update=parts)
     plan = plan_experiment(spec, first_open=0, last_close=days * DAY_NS, timeframe_minutes=5)
     size = network_size(
         spec.network,
@@ -78,3 +86,40 @@ def test_heads_without_a_network_keep_no_activations():
 def test_the_ladder_takes_no_longer_than_it_may():
     spec, plan, size = case("linear", days=3000)
     assert run_time(spec, plan, size).fixed < 120 + 8 + 5 + 8 + 120
+
+
+def test_every_split_stores_its_weights_and_every_path_its_predictions():
+    spec, plan, size = case("reference", days=546, scheme="cpcv")
+    assert len(plan.folds) == 28
+    weights = 28 * size["weight_mib"]
+    assert storage_mib(spec, plan, size) > weights > 3000
+    walked = storage_mib(*case("reference", days=546))
+    assert storage_mib(spec, plan, size) > 7 * (walked - 4 * size["weight_mib"]) + weights
+
+
+def test_a_smaller_model_stores_its_predictions_all_the_same():
+    linear, tiny = storage_mib(*case("linear")), storage_mib(*case("tiny"))
+    assert 0.6 * tiny < linear < tiny
+
+
+@pytest.mark.slow
+@pytest.mark.django_db(transaction=True)
+def test_a_run_stores_what_was_estimated_within_a_fifth():
+    user, workspace = make_people()
+    version = demo_version(workspace, user)
+    from_at = version.last_at - timedelta(days=30)
+    spec = quick_spec(
+        data={"from_at": f"{from_at:%Y-%m-%dT%H:%M:%SZ}"},
+        features={"scales": [1, 3]},
+        windows={"context_bars": 32},
+        target={"regime_bars": 12},
+        evaluation={"embargo_bars": 12},
+    )
+    candles = set(StoredFile.objects.values_list("pk", flat=True))
+    run = finished_run(user, version, spec)
+    stored = StoredFile.objects.exclude(pk__in=candles).aggregate(size=Sum("size"))["size"]
+    planned = estimate(run.experiment.model_spec, [version])["storage_mib"]
+    assert planned == pytest.approx(stored / 2**20, rel=0.2)
+    seeds = spec.model_spec().training.model_copy(update={"seeds": (0, 1, 2)})
+    three = spec.model_spec().model_copy(update={"training": seeds})
+    assert estimate(three, [version])["storage_mib"] == pytest.approx(3 * planned, abs=0.2)
