@@ -78,6 +78,8 @@ def main(folder: Path, asked: dict[str, Any]) -> None:
         told["norms"] = [step.gradient_norm for step in recorder.steps]
         told["balance"] = [list(step.balance.values()) for step in recorder.steps]
         told["saved"] = recorder.saved_steps
+    if compiler:
+        told["graphs"] = torch._dynamo.utils.counters["stats"]["unique_graphs"]
     (folder / f"told-{rank}.json").write_text(json.dumps(told))
     if "end" not in told:
         ranks.dismiss() if ranks.is_leader else ranks.receive()
