@@ -14,7 +14,14 @@ from backtests.specs import BacktestSpec
 from jobs.models import Job
 from jobs.statuses import TERMINAL, JobStatus
 from markets.models import DatasetVersion
-from modeling.models import Experiment, ModelPrediction, PredictionSet, TrainingRun, Trial
+from modeling.models import (
+    Experiment,
+    ModelPrediction,
+    PredictionSet,
+    TrainingRun,
+    Trial,
+    instrument_name,
+)
 from specs.columns import SpecColumn
 
 
@@ -118,6 +125,11 @@ class Backtest(WorkspaceRow):
         if self.model_prediction is not None:
             return PredictionSet.objects.filter(of_model=self.model_prediction)
         return self.run.prediction_sets.filter(is_holdout=self.is_holdout)
+
+    @property
+    def instrument(self) -> str:
+        """What is traded, as pools call it."""
+        return instrument_name(self.version)
 
     @property
     def sealed_after(self) -> datetime | None:

@@ -146,6 +146,23 @@ def test_a_run_is_backtested_on_each_instrument_and_its_own_on_the_first(alice, 
     assert own.spec_sha256 != other.spec_sha256
 
 
+def test_the_page_of_a_run_tells_the_reports_of_spot_and_perpetual_apart(client, alice, pair):
+    instrument = pair[0].dataset.instrument
+    instrument.symbol, instrument.kind = "BTC/USDT", "perpetual"
+    instrument.save()
+    experiment = create_experiment(
+        workspace=alice.first_workspace(),
+        user=alice,
+        name="Pool",
+        versions=pair,
+        spec=preset("tiny"),
+    )
+    (run,) = launch_experiment(experiment, user=alice)
+    page = client.get(f"/runs/{run.pk}/").content.decode()
+    for name in ("BTC/USDT (binance)", "BTC/USDT (binance) perpetual"):
+        assert f", {name}</a>" in page
+
+
 def test_a_further_backtest_names_one_of_the_predicted_versions(alice, pair):
     experiment = factories.make_experiment(alice.first_workspace(), pair[0])
     run = factories.make_run(experiment)
@@ -224,6 +241,13 @@ def test_a_clone_on_other_candles_says_so_before_and_after_it_is_saved(client, a
     page = client.post("/experiments/new/", sent, follow=True).content.decode()
     assert "Cloned from Pool: 1 setting differs." in page
     assert f"{pair[1]}, {pair[0]}" in page.split('id="clone-difference"')[1]
+
+
+def test_the_form_shows_what_is_chosen_at_the_head_of_its_list(client, alice, pair):
+    newer = [version_of(alice, f"N{number}/USDT", days=2) for number in range(5)]
+    page = client.get(f"/experiments/new/?version={pair[0].pk}&version={pair[1].pk}")
+    offered = [pk for pk, _ in page.context["form"].fields["datasets"].choices]
+    assert offered[:2] == [pair[1].pk, pair[0].pk] and offered[2] == newer[-1].pk
 
 
 def test_no_version_of_another_workspace_gets_into_a_pool(alice, pair):
