@@ -156,11 +156,13 @@ class ExperimentForm(SpecForm):
 
 
 def offered_versions(form: ExperimentForm) -> list[tuple[int, str]]:
-    """The newest versions, and what the form names however old it is."""
+    """What the form names, however old it is, and then the newest versions."""
     field: Any = form.fields["datasets"]  # Any: a VersionsField
+    chosen = chosen_ids(form)
     newest = field.queryset.values("pk")[:CHOICES_SHOWN]
-    rows = field.queryset.filter(Q(pk__in=newest) | Q(pk__in=chosen_ids(form)))
-    return [(row.pk, field.label_from_instance(row)) for row in rows]
+    rows = field.queryset.filter(Q(pk__in=newest) | Q(pk__in=chosen))
+    in_sight = sorted(rows, key=lambda row: row.pk not in chosen)
+    return [(row.pk, field.label_from_instance(row)) for row in in_sight]
 
 
 def chosen_ids(form: ExperimentForm) -> list[int]:
