@@ -85,6 +85,7 @@ def assert_scored_together_and_apart(run):
     assert set(both["instruments"]) == set(NAMES)
     assert one["action"]["samples"]["value"] * 2 == both["action"]["samples"]["value"]
     assert one["action"]["auc"]["interval"]
+    assert one["confidence"]["abstention"]["value"]["cuts"] and one["volatility"]["band_share"]
     assert both["action"]["auc"]["effective_samples"] == pytest.approx(
         one["action"]["auc"]["effective_samples"]
     )
@@ -103,6 +104,8 @@ def assert_backtested_on_each(run, versions):
     for row in rows:
         job = run_job(row.job)
         assert job.status == "succeeded", job.message
+    first, second = (Backtest.objects.get(pk=row.pk).report["numbers"] for row in rows)
+    assert first["certainty"]["abstention"] != second["certainty"]["abstention"]
     trials = Trial.objects.order_by("pk").values_list("origin", "instrument")
     assert list(trials) == [("run", NAMES[0]), ("backtest", NAMES[1])]
 
