@@ -2,7 +2,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.contrib import messages
 from django.core.exceptions import BadRequest
 from django.db.models import Prefetch, Q, prefetch_related_objects
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
@@ -10,10 +9,10 @@ from django.shortcuts import redirect, render
 from django.views.decorators.gzip import gzip_page
 from django.views.decorators.http import conditional_page, require_POST, require_safe
 
-from accounts.editing import listing, new_key, require_editor_of, search_text, user_of
-from jobs.errors import JobConflict, QueueFull
+from accounts.editing import listing, new_key, search_text
+from jobs.errors import QueueFull
 from jobs.statuses import JobStatus
-from jobs.views import STOP_POLLING, live_context, log_lines, refused_for_now, with_job
+from jobs.views import STOP_POLLING, ask_for, live_context, log_lines, refused_for_now, with_job
 from markets.candles.aggregate import MAX_POINTS
 from markets.chart_answers import chart_answer
 from markets.models import DatasetVersion
@@ -127,15 +126,11 @@ def run_chart(request: HttpRequest, pk: int, kind: str) -> HttpResponse:
 @require_POST
 def run_resume(request: HttpRequest, pk: int) -> HttpResponse:
     run = fetched(request, pk)
-    require_editor_of(run, request)
-    try:
-        resume_run(run, user=user_of(request))
-        messages.success(request, "The run goes on from its last checkpoint.")
-    except QueueFull as error:
-        messages.error(request, error.message)
+    said = "The run goes on from its last checkpoint."
+    error = ask_for(request, run, "resume", resume_run, subject=run.pk, said=said)
+    if isinstance(error, QueueFull):
         return refused_for_now(run_page(request, run), error)
-    except JobConflict as error:
-        messages.error(request, error.message)
+    if error is not None:
         return run_page(request, fetched(request, pk), status=409)
     return redirect("modeling:run_detail", run.pk)
 

@@ -1,6 +1,6 @@
 import pytest
 
-from accounts.models import Role
+from accounts.models import AuditEvent, Role
 from jobs.models import Job
 from jobs.statuses import JobStatus
 from tests import factories
@@ -115,10 +115,11 @@ def test_a_failed_run_opens_on_its_message_with_resume(client, experiment):
     assert f"/runs/{run.pk}/resume/" in page
 
 
-def test_resume_queues_a_new_job(client, experiment):
+def test_resume_queues_a_new_job_and_is_audited(client, experiment):
     run = factories.make_run(experiment, status=JobStatus.CANCELLED)
     assert client.post(f"/runs/{run.pk}/resume/").status_code == 302
     assert Job.objects.filter(resumed_from=run.job_id, status=JobStatus.QUEUED).exists()
+    assert AuditEvent.objects.get(action="resume").subject == str(run.pk)
 
 
 def test_resume_into_a_full_queue_says_so_and_when_to_come_back(client, experiment, settings):
