@@ -30,8 +30,8 @@ class AveragedNetwork:
 
     def __init__(self, trained: FiveHeads) -> None:
         self.network = copy.deepcopy(trained).requires_grad_(False)
-        self._trained = list(trained.parameters())
-        self._averages = list(self.network.parameters())
+        self._trained: list[Tensor] = list(trained.parameters())
+        self._averages: list[Tensor] = list(self.network.parameters())
 
     @torch.no_grad()
     def take(self, step: int) -> None:
