@@ -1,4 +1,7 @@
-"""Chromium, and a running machine that all browser tests of a run share."""
+"""Chromium, and a running machine that all browser tests of a run share.
+
+A test that takes `live_server` looks at the pages of this process instead, see `process.py`.
+"""
 
 from __future__ import annotations
 
@@ -43,19 +46,25 @@ def machine() -> Iterator[Machine]:
 
 
 @pytest.fixture
-def context(chromium: Browser, machine: Machine) -> Iterator[BrowserContext]:
+def address(request: pytest.FixtureRequest) -> str:
+    """Where the pages of this test are."""
+    if "live_server" in request.fixturenames:
+        return str(request.getfixturevalue("live_server").url)
+    return str(request.getfixturevalue("machine").address)
+
+
+@pytest.fixture
+def context(chromium: Browser, address: str) -> Iterator[BrowserContext]:
     """A new visitor."""
-    context = chromium.new_context(
-        base_url=machine.address, viewport={"width": 1280, "height": 800}
-    )
+    context = chromium.new_context(base_url=address, viewport={"width": 1280, "height": 800})
     context.set_default_timeout(WAIT_MS)
     yield context
     context.close()
 
 
 @pytest.fixture
-def watch(context: BrowserContext, machine: Machine) -> Watch:
-    return Watch(context, machine.address)
+def watch(context: BrowserContext, address: str) -> Watch:
+    return Watch(context, address)
 
 
 @pytest.fixture

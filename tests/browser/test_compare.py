@@ -9,21 +9,13 @@ import pytest
 from playwright.sync_api import expect
 
 from tests import factories
-from tests.browser.test_pages import (  # noqa: F401 — fixtures
-    SIZES,
-    alice,
-    context,
-    faults_of,
-    page,
-    sign_in,
-    watched,
-)
+from tests.browser.process import SIZES, faults_of, sign_in, watched
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
 
 @pytest.fixture
-def runs(alice):  # noqa: F811 — the fixture of the pages
+def runs(alice):
     """Two runs of one experiment, and one on other candles, each with its backtest."""
     workspace = alice.first_workspace()
     experiment = factories.make_experiment(workspace)
@@ -38,7 +30,7 @@ def runs(alice):  # noqa: F811 — the fixture of the pages
 
 
 @pytest.mark.parametrize(("theme", "size"), [("light", "wide"), ("dark", "narrow")])
-def test_the_comparison_is_accessible_fits_and_is_silent(page, live_server, runs, theme, size):  # noqa: F811
+def test_the_comparison_is_accessible_fits_and_is_silent(page, live_server, runs, theme, size):
     width, height = SIZES[size]
     page.set_viewport_size({"width": width, "height": height})
     page.emulate_media(color_scheme=theme)
@@ -63,12 +55,12 @@ def test_the_comparison_is_accessible_fits_and_is_silent(page, live_server, runs
     assert seen == []
 
 
-def picture(page, name):  # noqa: F811
+def picture(page, name):
     if folder := os.environ.get("OUTSAMPLE_PICTURES"):
         page.screenshot(path=Path(folder) / f"{name}.png", full_page=True)
 
 
-def test_ticked_rows_are_compared_and_the_reference_can_be_set(page, live_server, runs):  # noqa: F811
+def test_ticked_rows_are_compared_and_the_reference_can_be_set(page, live_server, runs):
     sign_in(page, live_server)
     page.goto(f"{live_server.url}/runs/")
     for run in runs:
@@ -90,7 +82,7 @@ def test_ticked_rows_are_compared_and_the_reference_can_be_set(page, live_server
     assert len(set(dashes)) == 3
 
 
-def test_rows_are_ticked_and_compared_by_keys_alone(page, live_server, runs):  # noqa: F811
+def test_rows_are_ticked_and_compared_by_keys_alone(page, live_server, runs):
     sign_in(page, live_server)
     page.goto(f"{live_server.url}/runs/")
     for key in ("j", "x", "j", "x", "c"):

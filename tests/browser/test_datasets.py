@@ -10,10 +10,9 @@ from playwright.sync_api import expect
 from markets.candles.synthetic import synthetic_candles
 from markets.models import Dataset, DatasetVersion, Import
 from tests import factories
-from tests.browser.test_pages import SIZES, alice, context, faults_of, page, sign_in, watched
+from tests.browser.process import SIZES, faults_of, sign_in, watched
 from tests.path import run_job
 
-__all__ = ["alice", "context", "page"]  # fixtures: a visitor of this process, and the user
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 FINDINGS = ("Missing bars: found 4.10 %, expected at most 2.00 %.", "Flat bars: found 12.00 %.")
 

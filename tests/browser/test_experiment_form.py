@@ -10,29 +10,21 @@ from playwright.sync_api import expect
 
 from markets.candles.synthetic import synthetic_candles
 from tests import factories
-from tests.browser.test_pages import (  # noqa: F401 — fixtures
-    SIZES,
-    alice,
-    context,
-    faults_of,
-    page,
-    sign_in,
-    watched,
-)
+from tests.browser.process import SIZES, faults_of, sign_in, watched
 from tests.browser.walking import set_field
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
 
 @pytest.fixture
-def experiment(alice):  # noqa: F811 — the fixture of the pages
+def experiment(alice):
     workspace = alice.first_workspace()
     version = factories.make_version(workspace, candles=synthetic_candles(days=90))
     return factories.make_experiment(workspace, version)
 
 
 @pytest.mark.parametrize(("theme", "size"), [("light", "wide"), ("dark", "narrow")])
-def test_a_changed_clone_is_accessible_and_fits(page, live_server, experiment, theme, size):  # noqa: F811
+def test_a_changed_clone_is_accessible_and_fits(page, live_server, experiment, theme, size):
     width, height = SIZES[size]
     page.set_viewport_size({"width": width, "height": height})
     page.emulate_media(color_scheme=theme)
@@ -52,7 +44,7 @@ def test_a_changed_clone_is_accessible_and_fits(page, live_server, experiment, t
     assert seen == []
 
 
-def test_only_the_changed_fields_can_be_shown(page, live_server, experiment):  # noqa: F811
+def test_only_the_changed_fields_can_be_shown(page, live_server, experiment):
     sign_in(page, live_server)
     page.goto(f"{live_server.url}/experiments/new/")
     set_field(page, "training.epochs", "3")
@@ -66,7 +58,7 @@ def test_only_the_changed_fields_can_be_shown(page, live_server, experiment):  #
     expect(page.locator("details.part:visible")).not_to_have_count(1)
 
 
-def test_a_section_with_an_error_opens_itself(page, live_server, experiment):  # noqa: F811
+def test_a_section_with_an_error_opens_itself(page, live_server, experiment):
     sign_in(page, live_server)
     page.goto(f"{live_server.url}/experiments/new/")
     set_field(page, "evaluation.bootstrap_draws", "7")
@@ -76,7 +68,7 @@ def test_a_section_with_an_error_opens_itself(page, live_server, experiment):  #
     expect(page.locator("[data-field='evaluation.bootstrap_draws'] .error")).to_be_visible()
 
 
-def test_the_form_validates_without_javascript(chromium, page, live_server, experiment):  # noqa: F811
+def test_the_form_validates_without_javascript(chromium, page, live_server, experiment):
     sign_in(page, live_server)
     plain = chromium.new_context(java_script_enabled=False)
     plain.add_cookies(page.context.cookies())

@@ -8,7 +8,7 @@ from playwright.sync_api import expect
 from markets.features import stretches
 from markets.services.features import launch_features
 from tests import factories
-from tests.browser.test_pages import SIZES, context, faults_of, page, sign_in, watched  # noqa: F401
+from tests.browser.process import SIZES, faults_of, sign_in, watched
 from tests.path import run_job
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
@@ -29,7 +29,7 @@ def version(settings, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("size", ["wide", "narrow"])
-def test_the_pages_are_accessible_fit_and_are_silent(page, live_server, version, size, theme):  # noqa: F811
+def test_the_pages_are_accessible_fit_and_are_silent(page, live_server, version, size, theme):
     width, height = SIZES[size]
     page.set_viewport_size({"width": width, "height": height})
     page.emulate_media(color_scheme=theme)
@@ -46,7 +46,7 @@ def test_the_pages_are_accessible_fit_and_are_silent(page, live_server, version,
     assert seen == []
 
 
-def test_a_feature_is_chosen_and_its_table_opened(page, live_server, version):  # noqa: F811
+def test_a_feature_is_chosen_and_its_table_opened(page, live_server, version):
     sign_in(page, live_server)
     page.goto(f"{live_server.url}{version.get_absolute_url()}?tab=features")
     page.get_by_label("Feature", exact=True).select_option("vpin_48")

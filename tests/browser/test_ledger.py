@@ -8,21 +8,13 @@ from playwright.sync_api import expect
 from jobs.statuses import JobStatus
 from modeling.models import HoldoutOpening, Trial
 from tests import factories
-from tests.browser.test_pages import (  # noqa: F401 — fixtures
-    SIZES,
-    alice,
-    context,
-    faults_of,
-    page,
-    sign_in,
-    watched,
-)
+from tests.browser.process import SIZES, faults_of, sign_in, watched
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
 
 @pytest.fixture
-def run(alice):  # noqa: F811 — the fixture of the pages
+def run(alice):
     """A run under alarm, its report, and a second run that has opened the hold-out."""
     experiment = factories.make_experiment(alice.first_workspace())
     run = factories.make_run(experiment)
@@ -59,7 +51,7 @@ def opened(run):
 
 
 @pytest.mark.parametrize(("theme", "size"), [("light", "wide"), ("dark", "narrow")])
-def test_ledger_hold_out_and_alarm_are_accessible_and_fit(page, live_server, opened, size, theme):  # noqa: F811
+def test_ledger_hold_out_and_alarm_are_accessible_and_fit(page, live_server, opened, size, theme):
     width, height = SIZES[size]
     page.set_viewport_size({"width": width, "height": height})
     page.emulate_media(color_scheme=theme)
@@ -86,7 +78,7 @@ def test_ledger_hold_out_and_alarm_are_accessible_and_fit(page, live_server, ope
     assert seen == []
 
 
-def test_an_empty_ledger_is_reached_from_the_rail(page, live_server, alice):  # noqa: F811
+def test_an_empty_ledger_is_reached_from_the_rail(page, live_server, alice):
     sign_in(page, live_server)
     page.get_by_role("navigation", name="Main").get_by_role("link", name="Trials").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("Trials")
@@ -94,7 +86,7 @@ def test_an_empty_ledger_is_reached_from_the_rail(page, live_server, alice):  # 
     assert faults_of(page, 1280) == []
 
 
-def test_a_trial_leads_to_its_report(page, live_server, run):  # noqa: F811
+def test_a_trial_leads_to_its_report(page, live_server, run):
     sign_in(page, live_server)
     page.goto(f"{live_server.url}/trials/")
     expect(page.get_by_role("cell", name="42.00\u00a0%")).to_be_visible()
@@ -105,7 +97,7 @@ def test_a_trial_leads_to_its_report(page, live_server, run):  # noqa: F811
     expect(page.get_by_text("Verdict withheld").first).to_be_visible()
 
 
-def test_the_hold_out_opens_only_for_the_typed_name(page, live_server, run):  # noqa: F811
+def test_the_hold_out_opens_only_for_the_typed_name(page, live_server, run):
     sign_in(page, live_server)
     page.goto(f"{live_server.url}/experiments/{run.experiment_id}/")
     expect(page.get_by_text("Nobody has looked")).to_be_visible()
@@ -121,7 +113,7 @@ def test_the_hold_out_opens_only_for_the_typed_name(page, live_server, run):  # 
     assert HoldoutOpening.objects.get().run == run
 
 
-def test_an_explained_alarm_shows_the_verdict_beside_it(page, live_server, run):  # noqa: F811
+def test_an_explained_alarm_shows_the_verdict_beside_it(page, live_server, run):
     sign_in(page, live_server)
     page.goto(f"{live_server.url}/runs/{run.pk}/")
     expect(page.get_by_role("alert")).to_contain_text("The verdict stays withheld")

@@ -6,19 +6,12 @@ import pytest
 
 from modeling.services import record_parent
 from tests import factories
-from tests.browser.test_pages import (  # noqa: F401 — fixtures
-    HOSTILE,
-    alice,
-    context,
-    faults_of,
-    page,
-    sign_in,
-)
+from tests.browser.process import HOSTILE, faults_of, sign_in
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
 
-def test_clone_form_and_report_with_the_longest_names_fit(page, live_server, alice):  # noqa: F811
+def test_clone_form_and_report_with_the_longest_names_fit(page, live_server, alice):
     source = factories.make_experiment(alice.first_workspace(), name=HOSTILE[:200])
     run = factories.make_run(source)
     clone = factories.make_experiment(alice.first_workspace())

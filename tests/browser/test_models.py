@@ -10,22 +10,13 @@ from backtests.models import Backtest
 from jobs.statuses import JobStatus
 from modeling.models import ModelPrediction, RegisteredModel
 from tests import factories, registry
-from tests.browser.test_pages import (  # noqa: F401 — fixtures
-    HOSTILE,
-    SIZES,
-    alice,
-    context,
-    faults_of,
-    page,
-    sign_in,
-    watched,
-)
+from tests.browser.process import HOSTILE, SIZES, faults_of, sign_in, watched
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
 
 @pytest.fixture
-def run(alice):  # noqa: F811 — the fixture of the pages
+def run(alice):
     run = factories.make_run(factories.make_experiment(alice.first_workspace()))
     registry.loadable(run)
     return run
@@ -38,7 +29,7 @@ def other(run):
 
 @pytest.mark.parametrize(("theme", "size"), [("light", "wide"), ("dark", "narrow")])
 def test_models_and_predictions_are_accessible_fit_and_are_silent(
-    page,  # noqa: F811
+    page,
     live_server,
     run,
     other,
@@ -73,7 +64,7 @@ def test_models_and_predictions_are_accessible_fit_and_are_silent(
     assert seen == []
 
 
-def test_an_empty_registry_is_reached_from_the_rail(page, live_server, alice):  # noqa: F811
+def test_an_empty_registry_is_reached_from_the_rail(page, live_server, alice):
     sign_in(page, live_server)
     page.get_by_role("navigation", name="Main").get_by_role("link", name="Models").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("Models")
@@ -81,7 +72,7 @@ def test_an_empty_registry_is_reached_from_the_rail(page, live_server, alice):  
     assert faults_of(page, 1280) == []
 
 
-def test_a_run_is_registered_given_a_stage_and_asked_to_predict(page, live_server, run, other):  # noqa: F811
+def test_a_run_is_registered_given_a_stage_and_asked_to_predict(page, live_server, run, other):
     sign_in(page, live_server)
     page.goto(f"{live_server.url}/runs/{run.pk}/")
     page.get_by_role("link", name="Register model").click()
@@ -104,7 +95,7 @@ def test_a_run_is_registered_given_a_stage_and_asked_to_predict(page, live_serve
 
 @pytest.mark.parametrize(("theme", "size"), [("light", "wide"), ("dark", "narrow")])
 def test_what_a_model_predicted_is_backtested_with_other_costs(
-    page,  # noqa: F811
+    page,
     live_server,
     run,
     other,
@@ -128,7 +119,7 @@ def test_what_a_model_predicted_is_backtested_with_other_costs(
     assert (row.model_prediction, row.version, row.spec.costs.taker_bps) == (later, other, 8.0)
 
 
-def test_weights_and_card_are_downloaded(page, live_server, run):  # noqa: F811
+def test_weights_and_card_are_downloaded(page, live_server, run):
     model = registry.make_model(run)
     sign_in(page, live_server)
     page.goto(f"{live_server.url}/models/{model.pk}/")

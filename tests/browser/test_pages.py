@@ -6,8 +6,7 @@ import json
 import re
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Page, expect
+from playwright.sync_api import expect
 
 from backtests.models import Backtest
 from jobs.models import Job
@@ -15,30 +14,9 @@ from jobs.statuses import JobStatus
 from markets.candles.synthetic import synthetic_candles
 from modeling.models import MetricPoint
 from tests import factories
+from tests.browser.process import HOSTILE, SIZES, faults_of, sign_in, watched
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
-RULES = ["wcag2a", "wcag2aa", "wcag21aa", "wcag22aa"]
-HOSTILE = "<script>alert(1)</script> " + "x" * 174
-SIZES = {"wide": (1280, 800), "narrow": (360, 740)}
-
-
-@pytest.fixture
-def context(chromium, live_server):
-    """A new visitor of the pages of this process; no worker runs behind them."""
-    context = chromium.new_context(viewport={"width": 1280, "height": 800})
-    context.set_default_timeout(10_000)
-    yield context
-    context.close()
-
-
-@pytest.fixture
-def page(context):
-    return context.new_page()
-
-
-@pytest.fixture
-def alice():
-    return factories.make_user("alice")
 
 
 @pytest.fixture
@@ -91,37 +69,6 @@ def addresses(rows) -> list[str]:
 
 
 EMPTY = ["/", "/datasets/", "/experiments/", "/experiments/new/", "/runs/", "/backtests/", "/jobs/"]
-
-
-def sign_in(page: Page, live_server) -> None:
-    page.goto(f"{live_server.url}/login/")
-    page.get_by_label("User name").fill("alice")
-    page.get_by_label("Password").fill(factories.PASSWORD)
-    page.get_by_role("button", name="Sign in").click()
-    page.wait_for_url(f"{live_server.url}/")
-
-
-def watched(page: Page, live_server) -> list[str]:
-    """Console messages, script errors and requests to other origins, as they come."""
-    seen: list[str] = []
-    page.on("console", lambda message: seen.append(message.text))
-    page.on("pageerror", lambda error: seen.append(str(error)))
-    ours = (live_server.url, "data:", "blob:")
-    page.on("request", lambda asked: None if asked.url.startswith(ours) else seen.append(asked.url))
-    return seen
-
-
-def faults_of(page: Page, width: int) -> list[str]:
-    """What is wrong with the page as it stands."""
-    faults = [
-        f"{found['id']}: {found['nodes'][0]['html'][:120]}"
-        for found in Axe().run(page, options={"runOnly": RULES}).response["violations"]
-    ]
-    if page.evaluate("document.documentElement.scrollWidth") > width:
-        faults.append("the page scrolls sideways")
-    if page.locator("h1").count() != 1:
-        faults.append("there is not exactly one h1")
-    return faults
 
 
 @pytest.mark.parametrize(("theme", "size"), [("light", "wide"), ("dark", "narrow")])

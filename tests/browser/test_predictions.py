@@ -7,28 +7,22 @@ from playwright.sync_api import Page, expect
 
 from tests import predicted
 from tests.browser.looks import faults_in_every_look
-from tests.browser.test_pages import (  # noqa: F401 — fixtures
-    alice,
-    context,
-    page,
-    sign_in,
-    watched,
-)
+from tests.browser.process import sign_in, watched
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
 
 @pytest.fixture
-def run(alice):  # noqa: F811 — the fixture of the pages
+def run(alice):
     return predicted.make_predicted_run(alice.first_workspace())
 
 
-def open_page(page: Page, live_server, run, query: str = "") -> None:  # noqa: F811
+def open_page(page: Page, live_server, run, query: str = "") -> None:
     page.goto(f"{live_server.url}/runs/{run.pk}/predictions/{query}")
     drawn(page)
 
 
-def drawn(page: Page) -> None:  # noqa: F811
+def drawn(page: Page) -> None:
     for box in page.locator("[data-chart]").all():
         expect(box.locator(".main-svg").first).to_be_attached()
 
@@ -39,10 +33,10 @@ def drawn(page: Page) -> None:  # noqa: F811
         *(f"?head={head}" for head in ("action", "regime", "confidence", "volatility")),
         "?head=risk&at=2024-02-06",
         "?set={holdout}",
-        "{own}/chart/?as=table&from=2024-02-06T00:00Z&to=2024-02-06T06:00Z",
+        "{own}/of/1/chart/?as=table&from=2024-02-06T00:00Z&to=2024-02-06T06:00Z",
     ],
 )
-def test_every_part_is_accessible_fits_and_is_silent(page, live_server, run, query):  # noqa: F811
+def test_every_part_is_accessible_fits_and_is_silent(page, live_server, run, query):
     own = run.prediction_sets.get().pk
     holdout = predicted.open_holdout_of(run).pk
     seen = watched(page, live_server)
@@ -52,7 +46,7 @@ def test_every_part_is_accessible_fits_and_is_silent(page, live_server, run, que
     assert seen == []
 
 
-def test_jump_zooms_and_the_table_follows(page, live_server, run):  # noqa: F811
+def test_jump_zooms_and_the_table_follows(page, live_server, run):
     sign_in(page, live_server)
     open_page(page, live_server, run)
     box = page.locator("#predictions")
@@ -74,7 +68,7 @@ def test_jump_zooms_and_the_table_follows(page, live_server, run):  # noqa: F811
     expect(summary).to_contain_text("1462 predicted bars")
 
 
-def test_theme_recolours_ribbon_and_shades(page, live_server, run):  # noqa: F811
+def test_theme_recolours_ribbon_and_shades(page, live_server, run):
     sign_in(page, live_server)
     colours = []
     for theme in ("light", "dark"):
@@ -96,7 +90,7 @@ def test_theme_recolours_ribbon_and_shades(page, live_server, run):  # noqa: F81
     assert all(one != other for one, other in zip(light[1], dark[1], strict=True))
 
 
-def test_tabs_work_with_keys_alone(page, live_server, run):  # noqa: F811
+def test_tabs_work_with_keys_alone(page, live_server, run):
     sign_in(page, live_server)
     open_page(page, live_server, run)
     page.get_by_role("link", name="Action", exact=True).focus()
@@ -109,8 +103,8 @@ def test_tabs_work_with_keys_alone(page, live_server, run):  # noqa: F811
 
 
 def test_without_a_script_tabs_jump_and_table_still_serve(chromium, live_server, run):
-    context = chromium.new_context(java_script_enabled=False)  # noqa: F811
-    page = context.new_page()  # noqa: F811
+    context = chromium.new_context(java_script_enabled=False)
+    page = context.new_page()
     sign_in(page, live_server)
     page.goto(f"{live_server.url}/runs/{run.pk}/predictions/?head=risk")
     expect(page.get_by_role("table", name="Scores of Risk")).to_be_visible()

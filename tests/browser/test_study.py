@@ -13,21 +13,13 @@ from jobs.statuses import JobStatus
 from markets.candles.synthetic import synthetic_candles
 from tests import factories
 from tests.backtests.test_study_pages import with_comparison
-from tests.browser.test_pages import (  # noqa: F401 — fixtures
-    SIZES,
-    alice,
-    context,
-    faults_of,
-    page,
-    sign_in,
-    watched,
-)
+from tests.browser.process import SIZES, faults_of, sign_in, watched
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
 
 @pytest.fixture
-def experiment(alice):  # noqa: F811 — the fixture of the pages
+def experiment(alice):
     """`tiny` on candles that are long enough for every variant."""
     workspace = alice.first_workspace()
     candles = synthetic_candles(days=100, timeframe_minutes=5)
@@ -36,7 +28,7 @@ def experiment(alice):  # noqa: F811 — the fixture of the pages
     )
 
 
-def launch_by_hand(page, live_server, experiment):  # noqa: F811
+def launch_by_hand(page, live_server, experiment):
     """From the page of the experiment to the study of two variants with two seeds."""
     page.goto(f"{live_server.url}/experiments/{experiment.pk}/")
     page.get_by_role("link", name="Run an ablation").click()
@@ -52,7 +44,7 @@ def launch_by_hand(page, live_server, experiment):  # noqa: F811
     return Study.objects.get()
 
 
-def test_an_ablation_is_launched_filled_cancelled_and_resumed(page, live_server, experiment):  # noqa: F811
+def test_an_ablation_is_launched_filled_cancelled_and_resumed(page, live_server, experiment):
     seen = watched(page, live_server)
     sign_in(page, live_server)
     study = launch_by_hand(page, live_server, experiment)
@@ -75,7 +67,7 @@ def test_an_ablation_is_launched_filled_cancelled_and_resumed(page, live_server,
     assert seen == []
 
 
-def test_words_stand_beside_their_intervals(page, live_server, experiment):  # noqa: F811
+def test_words_stand_beside_their_intervals(page, live_server, experiment):
     sign_in(page, live_server)
     study = launch_by_hand(page, live_server, experiment)
     spans_zero = {"difference": 0.004, "interval": [-0.01, 0.02], "rows": 9, "reason": ""}
@@ -90,7 +82,7 @@ def test_words_stand_beside_their_intervals(page, live_server, experiment):  # n
 
 
 @pytest.mark.parametrize(("theme", "size"), [("light", "wide"), ("dark", "narrow")])
-def test_pages_of_studies_are_accessible_and_fit(page, live_server, experiment, size, theme):  # noqa: F811
+def test_pages_of_studies_are_accessible_and_fit(page, live_server, experiment, size, theme):
     width, height = SIZES[size]
     page.set_viewport_size({"width": width, "height": height})
     page.emulate_media(color_scheme=theme)
