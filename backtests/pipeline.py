@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from artifacts.models import StoredFile
 from artifacts.store import FileChanged, scratch_folder, store_file, verified_path
 from backtests.badges import holdout_badge, renew_badge
-from backtests.confidence import require_calibrated, spec_of_rung
+from backtests.confidence import Metrics, require_calibrated, spec_of_rung
 from backtests.engine.band import Band, simulate_band
 from backtests.engine.ledger import Simulation
 from backtests.engine.policy import targets_from_predictions
@@ -32,7 +32,7 @@ from backtests.robustness.costs import break_even_cost, cost_sensitivity
 from backtests.robustness.sharpe import shape_of
 from backtests.robustness.verdict import BUY_AND_HOLD, equity_verdict
 from backtests.spans import require_predicted
-from backtests.specs import PolicySpec, SpanSpec
+from backtests.specs import BacktestSpec, PolicySpec, SpanSpec
 from jobs.attempts import RunningAttempt
 from jobs.errors import JobFailed
 from jobs.exits import failed
@@ -73,7 +73,8 @@ def run_backtest(row: Backtest, attempt: RunningAttempt) -> None:
     history = history_of(row, tables[PredictionSet.MODEL])
     candles = predicted_of(row, history, tables[PredictionSet.MODEL])
     attempt.progress(0.2, "Simulating")
-    policies = policies_of(row, tables)
+    scores = {score.rung: score.metrics for score in row.run.baselines.all()}
+    policies = policies_of(row.spec, scores, tables)
     targets = {
         name: targets_of(candles, table, _threshold_of(sets[name]), row, policies[name])
         for name, table in tables.items()
@@ -155,11 +156,14 @@ def _require_span_within(predicted: Candles, span: SpanSpec) -> None:
         raise JobFailed("invalid_spec", f"backtest.{error}.") from error
 
 
-def policies_of(row: Backtest, names: Iterable[str]) -> dict[str, PolicySpec]:
-    """The policy of the model, whose confidence was proved to be one, and of each rung as far as its is."""
-    scores = {score.rung: score.metrics for score in row.run.baselines.all()}
-    rungs = {name: spec_of_rung(row.spec, scores.get(name, {})).policy for name in names}
-    return rungs | {PredictionSet.MODEL: row.spec.policy}
+def policies_of(
+    spec: BacktestSpec, scores: Mapping[str, Metrics], names: Iterable[str]
+) -> dict[str, PolicySpec]:
+    """The policy of the model, whose confidence was proved to be one, and of each rung as far as its is,
+    by the scores of the rungs.
+    """
+    rungs = {name: spec_of_rung(spec, scores.get(name, {})).policy for name in names}
+    return rungs | {PredictionSet.MODEL: spec.policy}
 
 
 def targets_of(

@@ -28,6 +28,7 @@ from jobs.statuses import ExitKind, JobStatus
 from modeling.evaluation.paths import spread_of
 from modeling.evaluation.table import Table, of_instrument
 from modeling.judging import MODEL, Judgement, judge
+from modeling.measures import scores_on
 from modeling.models import Experiment, TrainingRun, instrument_name
 from modeling.seeds import MeanPrediction, mean_of_runs
 from specs.declaration import InvalidSpec
@@ -49,8 +50,7 @@ def judge_seeds(row: SeedVerdict, attempt: RunningAttempt) -> None:
         return
     mean = _mean(row.experiment, runs, attempt)
     judgement = _judged(row.experiment, mean, attempt)
-    # No forecasts of the calibration slices are kept that a band of the mean could come from.
-    judgement.metrics["volatility"].pop("band_share")
+    _leave_out_bands(judgement.metrics)
     row.metrics, row.heads, row.leak_alarm = judgement.metrics, judgement.verdict, judgement.alarm
     row.missing = {
         rung: found["reason"] for rung, found in judgement.rungs.items() if not found["metrics"]
@@ -72,6 +72,12 @@ def finished_seeds(experiment: Experiment) -> list[TrainingRun]:
         backtests__job__status=JobStatus.SUCCEEDED,
     )
     return list({run.seed: run for run in runs.order_by("seed", "pk")}.values())
+
+
+def _leave_out_bands(metrics: dict[str, Any]) -> None:
+    """No forecasts of the calibration slices are kept that a band of the mean could come from."""
+    for scores in (metrics, *metrics.get("instruments", {}).values()):
+        scores["volatility"].pop("band_share")
 
 
 def _ending(row: SeedVerdict) -> str:
@@ -121,7 +127,7 @@ def _equity(
 ) -> dict[str, Any]:
     """The account of the mean prediction, or the reason why there is none."""
     try:
-        require_calibrated(own.spec, row.metrics)
+        require_calibrated(own.spec, scores_on(row.metrics, instrument_name(own.version)))
         return _account(own, mean, judgement, attempt)
     except InvalidSpec as error:
         reason = f"backtest.{error}"
@@ -144,7 +150,8 @@ def _account(
     tables = {rung: first[rung] for rung in judgement.predicting}
     history = history_of(own, tables[MODEL])
     candles = predicted_of(own, history, tables[MODEL])
-    policies = policies_of(own, tables)
+    scores = {rung: found["metrics"] for rung, found in judgement.rungs.items()}
+    policies = policies_of(own.spec, scores, tables)
     targets = {
         rung: targets_of(candles, table, mean.thresholds[rung], own, policies[rung])
         for rung, table in tables.items()

@@ -1,7 +1,10 @@
 """An uncalibrated confidence is no probability: nothing is gated by it, and each refusal says why."""
 
+from types import SimpleNamespace
+
 import pytest
 
+from backtests import seeds_pipeline
 from backtests.confidence import require_calibrated, spec_of_rung
 from backtests.models import Backtest
 from backtests.openings import open_and_backtest
@@ -109,12 +112,14 @@ def test_the_own_backtest_of_a_calibrated_run_says_how_rungs_are_traded(run):
     assert "trade whatever theirs says" in said["Confidence of rungs"]
 
 
-def test_a_calibrated_mean_over_seeds_keeps_the_gate_whatever_one_seed_is(run):
-    row, _ = own_backtest(run)
-    policies = policies_of(row, ["model", "logistic"])
+def test_a_mean_over_seeds_is_gated_by_its_own_calibration_and_so_is_each_rung():
+    scores = {"logistic": CALIBRATED, "dlinear": UNCALIBRATED}
+    policies = policies_of(GATED, scores, ["model", *scores, "last_sign"])
     assert {name: policy.minimum_confidence for name, policy in policies.items()} == {
         "model": 0.4,
-        "logistic": 0.0,
+        "logistic": 0.4,
+        "dlinear": 0.0,
+        "last_sign": 0.0,
     }
 
 
@@ -168,3 +173,15 @@ def test_the_backtest_of_an_uncalibrated_instrument_of_a_pool_fails_with_the_rea
     Backtest.objects.filter(pk=row.pk).update(version=eth, is_own=False)
     with pytest.raises(JobFailed, match="uncalibrated"):
         run_backtest(Backtest.objects.for_work().get(pk=row.pk), attempt)
+
+
+def test_the_mean_over_seeds_is_asked_for_its_calibration_on_the_instrument_of_its_account(pool):
+    run, _, eth = pool
+    own, _ = own_backtest(run)
+    said = []
+    attempt = SimpleNamespace(log=lambda text, level: said.append(text))
+    row = factories.make_seed_verdict(run, metrics=run.metrics)
+    Backtest.objects.filter(pk=own.pk).update(version=eth)
+    own = Backtest.objects.for_work().get(pk=own.pk)
+    found = seeds_pipeline._equity(row, own, None, None, attempt)
+    assert "Confidence is uncalibrated" in found["reason"] and said
