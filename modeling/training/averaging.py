@@ -15,8 +15,8 @@ POWER = 3
 def share_of_newest(step: int, *, power: int = POWER) -> float:
     """Share of the newest weights in the average after a step counted from 1.
 
-    Weights of step s then have a share that grows about as s to the power of `power`: the average is
-    that of the last quarter of the steps so far, however many there are, and forgets the beginning.
+    Weights of step s then have a share that grows about as s to the power of `power`. With power 3 half
+    of the average is of the last sixth of the steps so far, however many there are.
     Source: polynomial-decay averaging, Shamir and Zhang 2013, section 4.
     """
     return (power + 1) / (step + power)
