@@ -10,21 +10,17 @@ import pytest
 
 from artifacts.store import verified_path
 from backtests.openings import open_and_backtest
-from backtests.seeds_pipeline import judge_seeds
 from backtests.services import create_experiment, launch_experiment
 from jobs.attempts import RunningAttempt, StopReason
-from jobs.claim import claim
-from jobs.execution import run_body
-from jobs.models import Job
-from jobs.statuses import JobKind, JobStatus
-from jobs.workers import claimant
+from jobs.statuses import JobStatus
 from modeling.baselines import ladder
 from modeling.evaluation.table import read_predictions
-from modeling.models import TrainingRun, Trial
+from modeling.models import Trial
 from modeling.registry import launch_prediction, register_model
 from modeling.windows.cpcv import NEWEST_SPLIT, PATHS, SPLITS, path_splits
-from tests import factories, path
+from tests import path
 from tests.api import bearer, refusal
+from tests.twins import body_of, forget_the_twin, judged_beside_a_twin
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.slow]
 
@@ -147,24 +143,7 @@ def answers_and_pages_show_the_paths(client, user, run, backtest):
 
 
 def seeds_that_say_the_same_are_judged_as_one_of_them(client, run, backtest):
-    twin = TrainingRun.objects.create(
-        workspace=run.workspace,
-        experiment=run.experiment,
-        seed=run.seed + 1,
-        job=factories.make_job(run.workspace, kind=JobKind.TRAINING),
-    )
-    for fold in run.folds.all():
-        fold.pk, fold.run = None, twin
-        fold.save()
-    columns = {"workspace": run.workspace, "version": backtest.version, "spec": backtest.spec}
-    factories.Backtest.objects.create(
-        run=twin, is_own=True, job=factories.make_job(run.workspace), **columns
-    )
-    row = factories.make_seed_verdict(run)
-    row.job = factories.make_job(run.workspace, kind=JobKind.SEEDS, status=JobStatus.QUEUED)
-    row.save()
-    body_of(row, judge_seeds)
-    assert row.runs == [run.pk, twin.pk]
+    row = judged_beside_a_twin(run, backtest)
     for head, metric in (("action", "auc"), ("regime", "macro_f1"), ("volatility", "r2")):
         found, own = row.metrics[head][metric], run.metrics[head][metric]
         assert found["value"] == pytest.approx(own["value"])
@@ -185,16 +164,7 @@ def seeds_that_say_the_same_are_judged_as_one_of_them(client, run, backtest):
     assert row.equity["verdict"]["word"] == backtest.report["verdict"]["word"]
     page = client.get(f"/experiments/{run.experiment_id}/").content.decode()
     assert "Verdict over 2 seeds" in page and "Over 7 paths" in page
-    row.delete()
-    twin.backtests.all().delete()
-    twin.delete()
-
-
-def body_of(row, work):
-    lease = claim(row.job_id, claimant())
-    run_body(row.job, RunningAttempt(lease), lambda job, attempt: work(row, attempt))
-    assert Job.objects.get(pk=row.job_id).status == JobStatus.SUCCEEDED, row.job.message
-    row.refresh_from_db()
+    forget_the_twin(row)
 
 
 def a_registered_split_predicts_nothing_it_has_learned_from(run, version, user):

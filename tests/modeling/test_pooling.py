@@ -31,6 +31,7 @@ from modeling.registry import register_model
 from tests import factories
 from tests.modeling.test_predicting import notices_of, predicted, table_of
 from tests.path import finished_run, make_people, quick_spec, run_job
+from tests.twins import forget_the_twin, judged_beside_a_twin
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.slow]
 
@@ -62,6 +63,7 @@ def test_two_instruments_are_trained_scored_and_backtested_together():
     assert_certified_and_predicted_alike(run)
     assert_scored_together_and_apart(run)
     assert_backtested_on_each(run, versions)
+    assert_seeds_that_say_the_same_are_judged_as_one(run)
     assert_its_model_works_on_each_alone_and_on_others(run, versions, user)
     assert_hold_out_is_opened_for_both(run, user)
 
@@ -108,6 +110,25 @@ def assert_backtested_on_each(run, versions):
     assert first["certainty"]["abstention"] != second["certainty"]["abstention"]
     trials = Trial.objects.order_by("pk").values_list("origin", "instrument")
     assert list(trials) == [("run", NAMES[0]), ("backtest", NAMES[1])]
+
+
+def assert_seeds_that_say_the_same_are_judged_as_one(run):
+    backtest = run.backtests.get(is_own=True)
+    row = judged_beside_a_twin(run, backtest)
+    pairs = [(row.metrics, run.metrics)]
+    pairs += [
+        (row.metrics["instruments"][name], run.metrics["instruments"][name]) for name in NAMES
+    ]
+    for found, own in pairs:
+        for head, metric in (("action", "auc"), ("confidence", "brier"), ("volatility", "r2")):
+            assert found[head][metric]["value"] == pytest.approx(own[head][metric]["value"])
+            assert found[head][metric]["interval"] == pytest.approx(own[head][metric]["interval"])
+        assert "band_share" not in found["volatility"]
+    numbers = backtest.report["numbers"]
+    for key in ("total_return", "max_drawdown", "trades"):
+        assert row.equity["numbers"][key] == pytest.approx(numbers[key])
+    assert row.equity["verdict"]["word"] == backtest.report["verdict"]["word"]
+    forget_the_twin(row)
 
 
 def assert_hold_out_is_opened_for_both(run, user):
