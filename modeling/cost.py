@@ -25,9 +25,8 @@ SCORE_S = 1.9e-7  # scoring, for each predicted bar and bootstrap draw
 PROCESS_MIB = 830.0  # the process with its libraries and what its rungs hold for a while
 FLOAT_BYTES = 4
 COLUMN_BYTES = 8.7  # a number in the zstd Parquet of a column that never says the same twice
-KNOWN_COLUMNS = (
-    4  # such columns that every table has: two times, what came of return and volatility
-)
+# Such columns that every table has: two times, what came of return and volatility.
+KNOWN_COLUMNS = 4
 HEAD_COLUMNS = 10  # and those of five heads; calibrated confidences repeat themselves
 SINGLE_HEADS = 3  # of the tables of persistence, HAR and last sign, together
 FOLD_BYTES = 45_000  # what the files of a fold hold besides their numbers
