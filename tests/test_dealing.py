@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 
 from tests.conftest import pytest_make_parametrize_id
@@ -7,13 +9,33 @@ from tests.dealing import ON_THE_MACHINE, WholeFiles, file_of, put_long_files_fi
 
 
 def shares_the_machine(item: pytest.Function) -> bool:
-    found = item._fixtureinfo.name2fixturedefs.get("machine")
-    return found is not None and found[-1].scope == "session" and "browser" in item.keywords
+    """By name, or by a page that is not of this process: the fixture `address` asks for it then."""
+    known = item._fixtureinfo.name2fixturedefs
+    if "browser" not in item.keywords or "live_server" in known:
+        return False
+    found = known.get("machine")
+    return "address" in known if found is None else found[-1].scope == "session"
 
 
 def test_files_that_share_the_machine_are_known(request):
     tests = [item for item in request.session.items if isinstance(item, pytest.Function)]
     assert {file_of(item) for item in tests if shares_the_machine(item)} <= ON_THE_MACHINE
+
+
+@pytest.mark.parametrize(
+    ("fixtures", "shares"),
+    [
+        ({"machine": "session", "address": "function"}, True),
+        ({"address": "function"}, True),
+        ({"machine": "module", "address": "function"}, False),
+        ({"live_server": "session", "address": "function"}, False),
+        ({}, False),
+    ],
+)
+def test_a_page_alone_is_one_of_the_machine(fixtures, shares):
+    known = {name: [SimpleNamespace(scope=scope)] for name, scope in fixtures.items()}
+    info = SimpleNamespace(name2fixturedefs=known)
+    assert shares_the_machine(SimpleNamespace(keywords={"browser"}, _fixtureinfo=info)) is shares
 
 
 def test_files_are_dealt_whole_and_those_of_the_machine_together():
