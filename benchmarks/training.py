@@ -12,6 +12,7 @@ Where there is a GPU: our step as it is written beside the compiled one, and the
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import statistics
 import subprocess
@@ -29,6 +30,7 @@ from modeling.network.transformer import EnhancedCryptoTransformer, build_networ
 from modeling.network.windows import WindowBatch
 from modeling.presets import NETWORKS
 from modeling.specs import NetworkSpec, TrainingSpec
+from modeling.training.averaging import AveragedNetwork
 from modeling.training.compiled import CompiledObjective
 from modeling.training.losses import LossBalance, Objective, ResidentLabels, head_losses
 from modeling.training.machine import Precision, chosen_precision, repeatable, set_threads
@@ -101,6 +103,7 @@ def our_step(
     graph = CompiledObjective(plain, compiler="inductor", samples=compiled) if compiled else None
     objective = graph or plain
     optimizer = FoldOptimizer(network, balance, TrainingSpec())
+    averaged, numbers = AveragedNetwork(network), itertools.count(1)
 
     def step(bars: Tensor) -> None:
         batch = resident.batch(bars)
@@ -108,6 +111,7 @@ def our_step(
         if graph and graph.note:
             raise SystemExit(graph.note)
         optimizer.step(loss, learning_rate=5e-5)
+        averaged.take(next(numbers))
 
     return step
 
