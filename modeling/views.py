@@ -63,6 +63,11 @@ def run_page(
     sets = run.prediction_sets.headline().filter(is_holdout=False)
     folds = list(run.folds.all())
     live = run_context(run)
+    backtests = list(
+        run.backtests.filter(model_prediction=None).select_related(
+            "job", "version__dataset__instrument"
+        )
+    )
     context = {
         **live,
         "charts": [(kind, title) for kind, (title, _, _) in CURVES.items()],
@@ -74,9 +79,9 @@ def run_page(
         "instruments": instrument_rows(run),
         "certainty": certainty_table(certainty_of(run.metrics)),
         "verdicts": head_verdicts(run.verdict),
-        "backtests": run.backtests.filter(model_prediction=None).select_related(
-            "job", "version__dataset__instrument"
-        ),
+        "backtests": backtests,
+        "awaits_backtest": run.job.is_terminal
+        and not all(row.job.is_terminal for row in backtests),
         "predictions": next((row for row in sets if row.rung == PredictionSet.MODEL), None),
         "causality": certificate_table(run.causality),
         "spent": spent_rows(run, live["attempt"]),

@@ -45,6 +45,21 @@ def test_a_finished_run_shows_folds_ladder_verdicts_and_what_it_is_made_of(clien
         assert words in page
 
 
+@pytest.mark.parametrize(
+    ("status", "is_renewed"),
+    [(JobStatus.QUEUED, True), (JobStatus.RUNNING, True), (JobStatus.SUCCEEDED, False)],
+)
+def test_a_finished_run_renews_its_results_until_its_backtest_has_ended(
+    client, run, status, is_renewed
+):
+    factories.make_backtest(run, status=status)
+    page = client.get(f"/runs/{run.pk}/").content.decode()
+    box = page.partition('<section id="outcome-box"')[2].partition(">")[0]
+    assert (f'hx-get="/runs/{run.pk}/" hx-trigger="every 2s"' in box) == is_renewed
+    assert ('<meta http-equiv="refresh"' in page) == is_renewed
+    assert ("Open the report" in page) != is_renewed
+
+
 def test_a_run_page_needs_at_most_twenty_queries(client, run, django_assert_max_num_queries):
     with django_assert_max_num_queries(20):
         client.get(f"/runs/{run.pk}/")
