@@ -46,10 +46,12 @@ def _preset_cost(name: str, versions: list[DatasetVersion]) -> Part:
 
 
 def split_ribbon(found: Part, spec: ExperimentSpec, versions: list[DatasetVersion]) -> Part:
-    """Folds, gaps and hold-out as parts of one strip, in percent of the span of all candles."""
+    """Folds, gaps and hold-out as parts of one strip, in percent of the span that is used."""
     bar = versions[0].bar
-    first = min(version.first_at for version in versions)
-    last = max(version.last_at for version in versions) + bar
+    first, last = spec.data.within(
+        min(version.first_at for version in versions),
+        max(version.last_at for version in versions) + bar,
+    )
     whole = last - first
     label = bar * max(spec.windows.horizon_bars, spec.target.regime_bars)
 
@@ -75,7 +77,9 @@ def split_ribbon(found: Part, spec: ExperimentSpec, versions: list[DatasetVersio
     gaps = []
     for gap in (gap for version in versions for gap in version.report.get("largest_gaps", [])):
         start = datetime.fromisoformat(gap["after"]) + bar
-        gaps.append(part("gap", start, start + gap["missing_bars"] * bar))
+        stop = start + gap["missing_bars"] * bar
+        if first < stop and start < last:
+            gaps.append(part("gap", max(first, start), min(stop, last)))
     return {
         "folds": [{**fold, "parts": fold_parts(fold)} for fold in found["splits"]],
         "gaps": gaps,

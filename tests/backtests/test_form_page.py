@@ -1,5 +1,5 @@
 import json
-from datetime import timedelta
+from datetime import datetime, timedelta
 from itertools import pairwise
 
 import pytest
@@ -53,6 +53,30 @@ def test_the_ribbon_is_true_to_scale(version):
     assert ribbon["purge_bars"] == 48
     end = ribbon["holdout"]["left"] + ribbon["holdout"]["width"]
     assert end == pytest.approx(100)
+
+
+def test_the_ribbon_spans_the_bars_that_are_used_and_no_others(version):
+    from_at, to_at = version.first_at + timedelta(days=10), version.last_at - timedelta(days=10)
+    spec = preset("tiny")
+    data = spec.data.model_copy(update={"from_at": from_at, "to_at": to_at})
+    spec = spec.model_copy(update={"data": data})
+    ribbon = form_page.split_ribbon(estimate(spec, [version]), spec, [version])
+    assert (ribbon["first_at"], ribbon["last_at"]) == (from_at, to_at - version.bar)
+    assert ribbon["holdout"]["width"] == pytest.approx(100 * 0.15, abs=0.1)
+
+
+def test_a_gap_outside_the_bars_that_are_used_is_not_in_the_ribbon(alice):
+    holed = factories.make_version(alice.first_workspace())
+    long = factories.make_version(
+        alice.first_workspace(), symbol="ETH/USDT", candles=synthetic_candles(days=90)
+    )
+    spec = preset("tiny")
+    found = estimate(spec, [long])
+    [gap] = holed.report["largest_gaps"]
+    behind = datetime.fromisoformat(gap["after"]) + (1 + gap["missing_bars"]) * holed.bar
+    late = spec.data.model_copy(update={"from_at": behind})
+    ribbon = form_page.split_ribbon(found, spec.model_copy(update={"data": late}), [holed])
+    assert ribbon["gaps"] == []
 
 
 def test_gaps_are_parts_of_the_ribbon(alice):
