@@ -100,6 +100,15 @@ def test_memory_over_what_is_free_is_a_warning_with_what_to_do(client, version, 
     assert "64 MiB free here. Use a smaller batch" in page
 
 
+@pytest.mark.parametrize(
+    ("epochs", "said"),
+    [("2", "A fold runs 2 epochs."), ("1", "A fold runs 1 epoch."), ("6", "after 3 to 6 epochs.")],
+)
+def test_the_panel_says_how_many_epochs_a_fold_runs(client, version, epochs, said):
+    sent = body(version, **{"training.epochs": epochs})
+    assert said in client.post("/experiments/estimate/", sent).content.decode()
+
+
 def test_more_than_the_quota_is_said_in_the_panel(client, version, settings):
     settings.QUOTA_EPOCHS = 5
     page = client.post("/experiments/estimate/", body(version)).content.decode()
