@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from modeling.specs import EvaluationSpec, ModelSpec
+from modeling.specs import MINUTES_PER_DAY, EvaluationSpec, ModelSpec
 from modeling.windows.errors import NotEnoughHistory
 from modeling.windows.samples import SCALE_BARS, first_window
 from modeling.windows.splits import (
@@ -93,12 +93,17 @@ def plan_experiment(
         if needed is None:
             raise
         raise NotEnoughHistory(
-            f"The dataset has {bars} usable bars, this experiment needs at least {needed}. "
-            "Choose a longer dataset, fewer folds or another scheme, a shorter context or a shorter "
-            "embargo.",
+            f"The dataset has {bars} usable bars ({_days(bars, timeframe_minutes)}), this experiment "
+            f"needs at least {needed} ({_days(needed, timeframe_minutes)}). Choose a longer dataset or "
+            "a shorter timeframe, fewer folds or another scheme, fewer timescales, a shorter context "
+            "or a shorter embargo.",
             found=int(bars),
             needed=needed,
         ) from error
+
+
+def _days(bars: int, timeframe_minutes: int) -> str:
+    return f"{bars * timeframe_minutes / MINUTES_PER_DAY:.1f} days"
 
 
 def least_bars(spec: ModelSpec, timeframe_minutes: int, *, first_open: int) -> int | None:

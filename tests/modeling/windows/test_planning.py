@@ -94,6 +94,17 @@ def test_plan_and_splits_refuse_the_same_histories(bars: int, scheme: str) -> No
     )
 
 
+def test_too_few_bars_are_told_in_days_with_the_levers_that_help() -> None:
+    needed = least_bars(spec_of(), 5, first_open=FIRST_OPEN)
+    assert needed is not None
+    with pytest.raises(NotEnoughHistory) as refusal:
+        planned(spec_of(), 2_880)
+    said = str(refusal.value)
+    assert "2880 usable bars (10.0 days)" in said
+    assert f"at least {needed} ({needed / 288:.1f} days)" in said
+    assert "a shorter timeframe" in said and "fewer timescales" in said
+
+
 def test_a_plan_counts_windows_without_a_label_at_the_beginning() -> None:
     spec = spec_of(scheme="cpcv", embargo_bars=12)
     short = spec.features.model_copy(update={"feature_set": ("body",), "scales": (1,)})
