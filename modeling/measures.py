@@ -104,6 +104,9 @@ RUNGS = {
     "dlinear": "DLinear",
 }
 
+# Where a rung is another method at one head.
+AT_HEAD = {("logistic", "volatility"): "Ridge regression"}
+
 # One telling score of each head, as the ladder shows them.
 KEY_SCORES = (
     ("action", "auc"),
@@ -117,14 +120,15 @@ KEY_SCORES = (
 Scores = Mapping[str, Mapping[str, Mapping[str, Any]]]  # Any: stored JSON
 
 
-def rung_label(rung: str) -> str:
-    """The name of a rung as people read it."""
-    return RUNGS.get(rung, rung.replace("_", " ").capitalize())
+def rung_label(rung: str, head: str = "") -> str:
+    """The name of a rung as people read it, or of what it is at one head."""
+    named = RUNGS.get(rung, rung.replace("_", " ").capitalize())
+    return AT_HEAD.get((rung, head), named)
 
 
-def rung_words(rung: str) -> str:
+def rung_words(rung: str, head: str = "") -> str:
     """The name of a rung inside a sentence."""
-    label = rung_label(rung)
+    label = rung_label(rung, head)
     return label if label[:2].isupper() else label[0].lower() + label[1:]
 
 
@@ -196,7 +200,7 @@ def head_verdicts(verdict: Mapping[str, Mapping[str, Any]]) -> list[dict[str, An
         {
             "head": label,
             "word": verdict[head].get("word", ""),
-            "rung": rung_label(verdict[head].get("rung") or ""),
+            "rung": rung_label(verdict[head].get("rung") or "", head),
             "sentence": verdict[head].get("sentence", ""),
         }
         for head, label in HEADS.items()

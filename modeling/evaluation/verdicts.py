@@ -77,7 +77,7 @@ def _own_intervals(rung: str, measured: Mapping[Key, Measured]) -> dict[str, obj
 
 
 def _sentence(word: str, head: str, rung: str, difference: Interval | None) -> str:
-    task, rung = _MEANING[head], rung_words(rung)
+    task, rung = _MEANING[head], rung_words(rung, head)
     if difference is None:
         return f"Too few resamples could be scored to compare {task} with {rung}."
     low, high = (f"{value:+.4f}".replace("-", "−") for value in difference)

@@ -4,7 +4,7 @@ import pytest
 
 from modeling.baselines import ladder as ladders
 from modeling.baselines.rungs import WITH_ACTION, RungFailed
-from modeling.measures import RUNGS, in_order, rung_words
+from modeling.measures import RUNGS, head_verdicts, in_order, rung_words
 from modeling.models import BaselineScore
 from tests import factories
 from tests.path import demo_version, finished_backtest, finished_run, make_people, quick_spec
@@ -73,3 +73,10 @@ def test_rungs_are_named_and_ordered_once_for_all_pages():
     words = [rung_words(rung) for rung in ("har", "dlinear", "buy_and_hold", "ma_cross")]
     assert words == ["HAR", "DLinear", "buy and hold", "moving averages"]
     assert set(ladders.LADDER) < set(RUNGS)
+
+
+def test_the_logistic_rung_is_called_ridge_where_it_forecasts_volatility():
+    assert rung_words("logistic", "volatility") == "ridge regression"
+    assert rung_words("logistic", "risk") == "logistic regression"
+    rows = head_verdicts({"volatility": {"word": "loses", "rung": "logistic"}})
+    assert [row["rung"] for row in rows] == ["Ridge regression"]

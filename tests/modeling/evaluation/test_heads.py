@@ -209,7 +209,7 @@ def test_a_clearly_worse_table_loses():
     rung = as_rung(prediction_table(skill=2.0, noise_seed=2))
     verdict = verdicts_of(ours, {"logistic": rung})["volatility"]
     assert verdict["word"] == "loses"
-    assert verdict["sentence"].endswith("Look at folds and features, or use logistic regression.")
+    assert verdict["sentence"].endswith("Look at folds and features, or use ridge regression.")
     assert verdict["difference"] < 0
     assert verdict["interval"][1] < 0
 
@@ -223,7 +223,8 @@ def test_the_same_predictions_tie_with_difference_zero():
     for head in HEADS:
         assert verdicts[head]["word"] == "ties"
         assert verdicts[head]["interval"] == [0.0, 0.0]
-        assert verdicts[head]["sentence"].startswith("Not better than logistic")
+        rung = "ridge" if head == "volatility" else "logistic"
+        assert verdicts[head]["sentence"].startswith(f"Not better than {rung} regression")
 
 
 def test_the_best_rung_is_named_and_all_are_listed():
