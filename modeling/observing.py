@@ -24,6 +24,8 @@ from modeling.training.errors import CheckpointRejected
 from modeling.training.observer import EpochMetrics, StepMetrics
 
 POINT_EVERY_STEPS = 10
+# Shares of a run's progress between which its folds are trained.
+TRAINING_FROM, TRAINING_TO = 0.03, 0.90
 NO_SPACE = frozenset({errno.ENOSPC, errno.EFBIG, errno.EDQUOT})
 
 
@@ -40,6 +42,11 @@ class Stage:
     def title(self) -> str:
         return f"Fold {self.fold} of {self.folds}"
 
+    def progress_at(self, step: int) -> float:
+        """How far the run is after a step of this fold, from 0 to 1."""
+        made = (self.steps_before + step) / self.steps_in_all
+        return TRAINING_FROM + (TRAINING_TO - TRAINING_FROM) * made
+
 
 class RunObserver:
     """Follows the training of one fold for a run. Steps in rows count from 1 within the fold.
@@ -48,10 +55,9 @@ class RunObserver:
     """
 
     def __init__(
-        self, run: TrainingRun, attempt: RunningAttempt, folder: Path, stage: Stage, share: float
+        self, run: TrainingRun, attempt: RunningAttempt, folder: Path, stage: Stage
     ) -> None:
         self.run, self.attempt, self.folder, self.stage = run, attempt, folder, stage
-        self.share = share
         self.last_saved: int | None = None
         self.is_first = True
 
@@ -71,7 +77,7 @@ class RunObserver:
     def on_step(self, metrics: StepMetrics) -> None:
         place = self.in_run(metrics.step)
         self.attempt.progress(
-            self.share * place / self.stage.steps_in_all,
+            self.stage.progress_at(metrics.step),
             f"{self.stage.title}, epoch {metrics.epoch}",
             step=place,
         )

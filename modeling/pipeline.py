@@ -46,7 +46,7 @@ from modeling.windows.make import PoolPart, Windows, pool_windows
 from modeling.windows.selection import Selection
 from modeling.windows.splits import Fold as WindowFold
 
-SHARE_OF_TRAINING, SCORING_FROM, STORING_FROM = 0.90, 0.92, 0.98
+SCORING_FROM, STORING_FROM = 0.92, 0.98
 
 
 def train(run: TrainingRun, attempt: RunningAttempt, ranks: Ranks = ALONE) -> None:
@@ -134,7 +134,7 @@ def _train_fold(
         step = stage.steps_before + resume.step
         attempt.log(f"{stage.title}: going on after the checkpoint of step {resume.step}.")
         attempt.write(lambda: attempt.event(EventKind.RESUMED, step=step, fold=stage.fold))
-    observer = RunObserver(run, attempt, folder, stage, SHARE_OF_TRAINING)
+    observer = RunObserver(run, attempt, folder, stage)
     observer.last_saved = resume.step if resume is not None else None
     with _ends_told(stage, observer):
         if spec.network.is_linear:
@@ -162,8 +162,7 @@ def _train_fold(
             )
     for note in fitted.notes:
         attempt.log(f"{stage.title}: {note}", "warning")
-    steps = steps_in_all(spec, len(task.fit_bars))
-    share = SHARE_OF_TRAINING * (stage.steps_before + steps) / stage.steps_in_all
+    share = stage.progress_at(steps_in_all(spec, len(task.fit_bars)))
 
     def between(doing: str) -> None:
         attempt.raise_if_stopping()

@@ -42,7 +42,13 @@ def attempt(run) -> RunningAttempt:
 
 @pytest.fixture
 def observer(run, attempt, tmp_path) -> RunObserver:
-    return RunObserver(run, attempt, tmp_path / "checkpoints", SECOND_FOLD, 0.9)
+    return RunObserver(run, attempt, tmp_path / "checkpoints", SECOND_FOLD)
+
+
+def test_training_goes_on_where_the_certificate_of_the_features_left_the_progress():
+    first, last = Stage(1, 2, 0, 40), Stage(2, 2, 20, 40)
+    assert 0.02 < first.progress_at(1) < first.progress_at(20) == last.progress_at(0)
+    assert last.progress_at(20) == pytest.approx(0.90)
 
 
 def checkpoint(step: int, *, floats: int = 10) -> Checkpoint:
