@@ -30,7 +30,7 @@ from modeling.models import Checkpoint
 from modeling.observing import newest_checkpoint
 from modeling.storing import store_fold, write_end
 from modeling.training.checkpoint import Provenance
-from modeling.windows import certificate, make
+from modeling.windows import certificate, learned
 from modeling.windows.selection import Selection
 from tests import factories
 from tests.path import demo_version, finished_run, make_people, quick_spec, run_training
@@ -190,7 +190,7 @@ def test_run_that_selects_goes_on_after_a_stop_with_the_features_it_began_with(m
         stopping.setattr(RunningAttempt, "progress", progress)
         assert run_training(run).status == JobStatus.QUEUED
     assert run.checkpoints.filter(fold=2).exists()
-    monkeypatch.setattr(make, "select_features", None)  # a second choice would end the run
+    monkeypatch.setattr(learned, "select_features", None)  # a second choice would end the run
     assert run_training(run).status == JobStatus.SUCCEEDED
     run.refresh_from_db()
     assert run.weights_sha256 == whole.weights_sha256
