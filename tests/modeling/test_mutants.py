@@ -14,7 +14,7 @@ from markets.features.compute import compute_features
 from modeling import certifying, fold_task, pipeline
 from modeling.causality import state_of
 from modeling.training.resident import ResidentWindows
-from modeling.windows import certificate, make
+from modeling.windows import certificate, learned, make
 from modeling.windows.learned import learn_from_fit
 from modeling.windows.targets import raw_targets
 from tests.path import demo_version, make_people, quick_spec, run_training
@@ -52,7 +52,7 @@ def learning_from_later_bars(part):
             seen = learn_from_fit(parts, raw, later, spec, selection=honest.selection)
             return dataclasses.replace(honest, **{part: getattr(seen, part)})
 
-        monkeypatch.setattr(make, "learn_from_fit", learn)
+        monkeypatch.setattr(learned, "learn_from_fit", learn)
         proof = partial(certificate.certify_fit, learn=learn)
         monkeypatch.setattr(certifying, "certify_fit", proof)
 
