@@ -109,7 +109,7 @@ def experiment_new(request: HttpRequest) -> HttpResponse:
         context = form_context(request, form, preset if preset in PRESETS else DEFAULT_PRESET)
         return render(request, "backtests/experiment_new.html", context, status=400)
     if source is not None:
-        count = len(difference_of(form, source))
+        count = len(difference_of(form, source, acting_workspace(request)))
         words = "1 setting differs" if count == 1 else f"{count} settings differ"
         messages.success(request, f"Cloned from {source.name}: {words}.")
     if request.POST.get("action") == "launch":
@@ -160,12 +160,17 @@ def clone_context(request: HttpRequest, form: ExperimentForm) -> dict[str, Any]:
     source = source_of(request)
     if source is None:
         return {}
-    return {"source": source, "difference": difference_of(form, source)}
+    return {"source": source, "difference": difference_of(form, source, acting_workspace(request))}
 
 
-def difference_of(form: ExperimentForm, source: Experiment) -> list[dict[str, Any]]:
-    """In which candles and settings a form differs from the experiment it is cloned from."""
-    candles = candles_difference(chosen_versions(form), source.pool)
+def difference_of(
+    form: ExperimentForm, source: Experiment, workspace: Workspace
+) -> list[dict[str, Any]]:
+    """In which settings a form differs from the experiment it is cloned from, and in which candles:
+    those of another workspace are not named.
+    """
+    is_ours = source.workspace_id == workspace.pk
+    candles = candles_difference(chosen_versions(form), source.pool) if is_ours else []
     return [*candles, *clone_difference(form, spec_of(source))]
 
 
