@@ -325,7 +325,7 @@ def test_combinatorial_cuts_lie_on_both_sides_of_what_the_path_takes(client, run
     before, behind = (("2024-02-04 05:55:00", 48 * 300_000), ("2024-02-04 16:00:00", 48 * 300_000))
     # Nobody learned before group 1 and between 1 and 2; path 2 takes only group 1 of the second split.
     assert strip(own, "Purge") == [behind, before]
-    assert ("2024-02-04 20:00:00", 288 * 300_000) in strip(own, "Embargo")
+    assert ("2024-02-04 20:00:00", 287 * 300_000) in strip(own, "Embargo")
     assert strip(second, "Purge") == [behind]
 
 
