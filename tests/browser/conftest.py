@@ -6,9 +6,11 @@ A test that takes `live_server` looks at the pages of this process instead, see 
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Iterator
 
 import pytest
+from django.db import connection
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from tests.browser.machine import Machine, running_machine
@@ -54,12 +56,28 @@ def address(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def context(chromium: Browser, address: str) -> Iterator[BrowserContext]:
+def context(
+    request: pytest.FixtureRequest, chromium: Browser, address: str
+) -> Iterator[BrowserContext]:
     """A new visitor."""
     context = chromium.new_context(base_url=address, viewport={"width": 1280, "height": 800})
     context.set_default_timeout(WAIT_MS)
     yield context
     context.close()
+    if "live_server" in request.fixturenames:
+        let_requests_end()
+
+
+def let_requests_end() -> None:
+    """Wait, 10 s at most, for requests of a visitor who left: they hold tables that are emptied next."""
+    query = """SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()
+               AND pid <> pg_backend_pid() AND state <> 'idle'"""
+    quiet, until = 0, time.monotonic() + 10
+    with connection.cursor() as cursor:
+        while quiet < 2 and time.monotonic() < until:
+            cursor.execute(query)
+            quiet = quiet + 1 if cursor.fetchone() == (0,) else 0
+            time.sleep(0.05)
 
 
 @pytest.fixture
