@@ -24,8 +24,9 @@ MEASURES: dict[str, Measure] = {
         Measure(
             "excess_return",
             "Against buy and hold",
-            "signed",
-            "Net return minus the net return of buy and hold with the same costs, span and capital.",
+            "points",
+            "Net return minus the net return of buy and hold with the same costs, span and capital; in "
+            "percentage points (pp).",
         ),
         Measure(
             "cagr",

@@ -64,7 +64,7 @@ def test_the_verdict_names_buy_and_hold_when_that_decided_although_another_rung_
     head = page[page.index("verdict-line") : page.index('class="badges"')]
     assert "Not better than buy and hold" in head
     assert "Best of 2 rungs: logistic regression." in head
-    assert "−1.23\u00a0% to +2.34\u00a0%" in head
+    assert "−1.23\u00a0pp to +2.34\u00a0pp" in head
     assert "+1.11" not in head
 
 
@@ -87,6 +87,18 @@ def test_a_null_is_a_dash_with_its_reason(client, backtest):
     assert "none, it loses even without costs" in page
     for word in ("NaN", "None", "inf<"):
         assert word not in page
+
+
+def test_differences_of_returns_are_in_percentage_points(client, backtest):
+    backtest.report["numbers"]["excess_return"] = 0.03
+    backtest.save()
+    page = client.get(f"/backtests/{backtest.pk}/").content.decode()
+    against = page.split("#m-excess_return")[1].split("</dd>")[0]
+    assert "+3.00\u00a0pp" in against
+    rungs = page.split('id="rungs"')[1].split("</section>")[0]
+    assert "−0.02\u00a0pp" in rungs
+    assert "[−0.09\u00a0pp, +0.04\u00a0pp]" in rungs
+    assert "−0.09\u00a0pp to +0.04\u00a0pp" in page.split('id="verdict-line"')[1]
 
 
 def test_a_win_rate_stands_with_its_break_even_rate(client, backtest):

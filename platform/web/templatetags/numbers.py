@@ -81,6 +81,18 @@ def signed_percent(value: float) -> str:
     return f"{'+' if round(value, 4) > 0 else ''}{percent(value)}"
 
 
+def points(value: float) -> str:
+    """The difference of two shares: percentage points, never a percentage of either."""
+    return in_points(percent(value))
+
+
+def in_points(text: str) -> str:
+    """A share's text as that of a difference of shares, with its sign."""
+    text = text.removeprefix("+").replace(f"{UNIT_SPACE}%", f"{UNIT_SPACE}pp")
+    is_more = not text.startswith(MINUS) and any(digit in text for digit in "123456789")
+    return f"+{text}" if is_more else text
+
+
 def drawdown(value: float) -> str:
     return f"{with_minus(f'{100 * value:.1f}')}{UNIT_SPACE}%"
 
@@ -124,6 +136,7 @@ WRITERS = {
     "ratio": lambda value: grouped(value, 2),
     "percent": percent,
     "signed": signed_percent,
+    "points": points,
     "drawdown": drawdown,
     "score": lambda value: grouped(value, 3),
     "progress": lambda value: f"{100 * value:.0f}{UNIT_SPACE}%",
@@ -141,11 +154,7 @@ WRITERS = {
 def difference(value: object, kind: str = "plain") -> str:
     """How far a number is from another of its kind: with sign, shares in percentage points."""
     text = number_text(value, kind)
-    if text == DASH:
-        return DASH
-    text = text.removeprefix("+").replace(f"{UNIT_SPACE}%", f"{UNIT_SPACE}pp")
-    is_more = not text.startswith(MINUS) and any(digit in text for digit in "123456789")
-    return f"+{text}" if is_more else text
+    return DASH if text == DASH else in_points(text)
 
 
 @register.filter

@@ -6,6 +6,7 @@ from django.utils import timezone
 from web.templatetags.numbers import (
     age,
     day,
+    difference,
     direction,
     instant,
     number,
@@ -22,6 +23,9 @@ from web.templatetags.numbers import (
         (0.01239, "signed", "+1.24\u00a0%"),
         (-0.01239, "signed", "−1.24\u00a0%"),
         (0.0, "signed", "0.00\u00a0%"),
+        (0.01239, "points", "+1.24\u00a0pp"),
+        (-0.01239, "points", "−1.24\u00a0pp"),
+        (-1e-6, "points", "0.00\u00a0pp"),
         (-0.1234, "drawdown", "−12.3\u00a0%"),
         (157232, "count", "157\u2009232"),
         (1.236, "ratio", "1.24"),
@@ -37,6 +41,23 @@ from web.templatetags.numbers import (
 )
 def test_each_kind_of_number_has_one_way_to_be_written(value, kind, text):
     assert number_text(value, kind) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "kind", "text"),
+    [
+        (0.01239, "points", "+1.24\u00a0pp"),
+        (0.01239, "signed", "+1.24\u00a0pp"),
+        (-0.1234, "drawdown", "−12.3\u00a0pp"),
+        (0.5, "ratio", "+0.50"),
+        (0.0, "percent", "0.00\u00a0pp"),
+        (12.34, "bps", "+12.3\u00a0bp"),
+    ],
+)
+def test_a_difference_of_shares_is_in_percentage_points_and_others_keep_their_unit(
+    value, kind, text
+):
+    assert difference(value, kind) == text
 
 
 @pytest.mark.parametrize("value", [None, float("nan"), float("inf"), "", "abc", True, [1]])
