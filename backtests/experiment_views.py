@@ -53,7 +53,7 @@ from jobs.statuses import JobStatus
 from jobs.views import refused_for_now
 from markets.models import DatasetVersion
 from modeling.models import Experiment, TrainingRun, Trial
-from modeling.openings import openings_seen
+from modeling.openings import openable_runs, openings_seen
 from modeling.presets import PRESETS
 from specs.declaration import InvalidSpec
 from specs.forms import changed_fields
@@ -242,11 +242,10 @@ def holdout_context(experiment: Experiment) -> dict[str, Any]:
         "run__backtests", backtests.select_related("version__dataset__instrument")
     )
     openings = experiment.openings.select_related("job", "run", "created_by")
-    openable = experiment.runs.filter(job__status=JobStatus.SUCCEEDED, opening=None)
     seen = openings_seen(experiment)
     return {
         "openings": openings.prefetch_related(of_holdout),
-        "openable": openable.order_by("seed", "-pk"),
+        "openable": openable_runs(experiment).order_by("seed", "-pk"),
         "openings_seen": seen,
         "openings_elsewhere": seen - experiment.holdout_openings,
         "is_sealed": experiment.holdout_until > experiment.holdout_at,

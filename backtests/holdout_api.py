@@ -10,7 +10,7 @@ from accounts import audit
 from accounts.api_views import MemberRequest, VisibleRows
 from accounts.models import NAME_MAX
 from accounts.rest import Problem, StrictSerializer, idempotency_key, refuse_conflict
-from backtests.openings import HoldoutRefused, open_and_backtest
+from backtests.openings import Asked, HoldoutRefused, open_and_backtest
 from jobs.api import REPLAYED
 from jobs.errors import JobConflict, QueueFull
 from modeling.models import Experiment, HoldoutOpening, TrainingRun
@@ -81,7 +81,7 @@ class ExperimentHoldout(VisibleRows):
         if run is None:
             raise Problem.of_field("run", "not found in this experiment")
         try:
-            opening, is_new = open_and_backtest(
+            opening, asked = open_and_backtest(
                 run,
                 user=request.user,
                 name=body.validated_data["name"],
@@ -93,15 +93,15 @@ class ExperimentHoldout(VisibleRows):
             raise Problem(error.code, str(error), status_code=409) from None
         except (JobConflict, QueueFull) as error:
             raise refuse_conflict(error) from None
-        if is_new:
-            _record(request, opening)
+        if asked is not Asked.REPLAYED:
+            _record(asked, request, opening)
         answer = OpeningSerializer(opening).data
-        return Response(answer, status=202, headers={} if is_new else REPLAYED)
+        return Response(answer, status=202, headers=REPLAYED if asked is Asked.REPLAYED else {})
 
 
-def _record(request: MemberRequest, opening: HoldoutOpening) -> None:
+def _record(asked: Asked, request: MemberRequest, opening: HoldoutOpening) -> None:
     audit.record(
-        "open_holdout",
+        asked,
         workspace=opening.workspace,
         user=request.user,
         subject=opening.experiment.name,

@@ -8,10 +8,15 @@ from django.views.decorators.http import require_POST
 from accounts import audit
 from accounts.editing import require_editor_of, user_of
 from backtests.experiment_views import experiment_page, fetched
-from backtests.openings import HoldoutRefused, open_and_backtest
+from backtests.openings import Asked, HoldoutRefused, open_and_backtest
 from jobs.errors import QueueFull
 from jobs.views import refused_for_now
 from modeling.models import TrainingRun
+
+SAID = {
+    Asked.OPENED: "The hold-out is opened and counted; the run is being scored on it.",
+    Asked.TRIED_AGAIN: "The run is being scored again; its opening was counted before.",
+}
 
 
 @require_POST
@@ -27,7 +32,7 @@ def holdout_open(request: HttpRequest, pk: int) -> HttpResponse:
     rows = TrainingRun.objects.filter(experiment=experiment).select_related("experiment", "job")
     run = get_object_or_404(rows, pk=int(chosen))
     try:
-        opening, is_new = open_and_backtest(run, user=user_of(request), name=name)
+        opening, asked = open_and_backtest(run, user=user_of(request), name=name)
     except HoldoutRefused as error:
         status = 400 if error.code == "wrong_name" else 409
         return experiment_page(
@@ -38,16 +43,15 @@ def holdout_open(request: HttpRequest, pk: int) -> HttpResponse:
             request, fetched(request, pk), holdout_problem=error.message, typed=name
         )
         return refused_for_now(page, error)
-    if is_new:
-        audit.record(
-            "open_holdout",
-            workspace=experiment.workspace,
-            user=user_of(request),
-            subject=experiment.name,
-            request=request,
-            experiment=experiment.pk,
-            run=run.pk,
-            openings_before=opening.openings_before,
-        )
-    messages.success(request, "The hold-out is opened and counted; the run is being scored on it.")
+    audit.record(
+        asked,
+        workspace=experiment.workspace,
+        user=user_of(request),
+        subject=experiment.name,
+        request=request,
+        experiment=experiment.pk,
+        run=run.pk,
+        openings_before=opening.openings_before,
+    )
+    messages.success(request, SAID[asked])
     return redirect("backtests:experiment_detail", experiment.pk)

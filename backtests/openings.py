@@ -12,7 +12,7 @@ from backtests.services import identity_of, own_name, queue_behind
 from backtests.specs import BacktestSpec, SpanSpec
 from modeling.measures import scores_on
 from modeling.models import Experiment, HoldoutOpening, TrainingRun, instrument_name
-from modeling.openings import HoldoutRefused, experiments_that_share, open_holdout
+from modeling.openings import Asked, HoldoutRefused, experiments_that_share, open_holdout
 from modeling.services import sealed_versions
 from specs.declaration import InvalidSpec
 
@@ -20,22 +20,22 @@ from specs.declaration import InvalidSpec
 @transaction.atomic
 def open_and_backtest(
     run: TrainingRun, *, user: User, name: str, idempotency_key: str = ""
-) -> tuple[HoldoutOpening, bool]:
+) -> tuple[HoldoutOpening, Asked]:
     """Open the hold-out with one run and queue its backtest over that span behind the scoring.
 
-    `name` must be the name of the experiment, typed. True when this is a new, counted opening.
+    `name` must be the name of the experiment, typed. Only what was opened now is counted.
     Raises HoldoutRefused, QueueFull over a quota, and JobConflict when the key belongs to other work.
     """
     if name != run.experiment.name:
         raise HoldoutRefused(
             "wrong_name", f"Expected the name of the experiment, {run.experiment.name}."
         )
-    opening, is_new = open_holdout(run, user=user, idempotency_key=idempotency_key)
-    if is_new:
+    opening, asked = open_holdout(run, user=user, idempotency_key=idempotency_key)
+    if asked is Asked.OPENED:
         _queue_backtests(opening, user)
         for experiment in experiments_that_share(opening):
             _tell_reports(experiment)
-    return opening, is_new
+    return opening, asked
 
 
 def _tell_reports(experiment: Experiment) -> None:

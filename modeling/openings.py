@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+from enum import StrEnum
 
 from django.db import transaction
-from django.db.models import F, QuerySet
+from django.db.models import F, Q, QuerySet
 
 from accounts.models import User
 from jobs.claim import lock
@@ -13,6 +14,15 @@ from jobs.idempotency import remember, replay
 from jobs.services import RESUMABLE, enqueue, resume_job
 from jobs.statuses import JobKind, JobStatus, Queue
 from modeling.models import Experiment, HoldoutOpening, TrainingRun
+
+
+class Asked(StrEnum):
+    """What came of asking for an opening; the value is its action in the audit."""
+
+    OPENED = "open_holdout"
+    TRIED_AGAIN = "score_holdout_again"
+    # The same key once more: nothing was started, and nothing is audited.
+    REPLAYED = ""
 
 
 class HoldoutRefused(Exception):
@@ -40,6 +50,12 @@ def openings_seen(experiment: Experiment) -> int:
     return rows.values("pk").distinct().count()
 
 
+def openable_runs(experiment: Experiment) -> QuerySet[TrainingRun]:
+    """Succeeded runs that were not scored on the hold-out, or whose scoring did not succeed."""
+    unscored = Q(opening=None) | Q(opening__job__status__in=RESUMABLE)
+    return experiment.runs.filter(unscored, job__status=JobStatus.SUCCEEDED)
+
+
 def experiments_that_share(opening: HoldoutOpening) -> QuerySet[Experiment]:
     """Experiments of the workspace whose sealed span holds bars that this opening showed."""
     instruments = opening.experiment.versions.values("dataset__instrument")
@@ -54,19 +70,19 @@ def experiments_that_share(opening: HoldoutOpening) -> QuerySet[Experiment]:
 @transaction.atomic
 def open_holdout(
     run: TrainingRun, *, user: User, idempotency_key: str = ""
-) -> tuple[HoldoutOpening, bool]:
+) -> tuple[HoldoutOpening, Asked]:
     """Count an opening and queue the scoring of one succeeded run. With a known key the earlier
-    opening comes back, and False; an opening whose job did not succeed is tried again, not counted.
+    opening comes back; an opening whose job did not succeed is tried again, not counted.
 
     Raises HoldoutRefused, QueueFull over a quota, and JobConflict when the key belongs to other work.
     """
     experiment = run.experiment
     request_sha256 = hashlib.sha256(f"holdout {run.pk}".encode()).hexdigest()
     if job := replay(experiment.workspace, idempotency_key, request_sha256):
-        return HoldoutOpening.objects.get(job=job), False
+        return HoldoutOpening.objects.get(job=job), Asked.REPLAYED
     lock_holdouts(experiment.workspace_id)
     if opening := HoldoutOpening.objects.filter(run=run).select_related("job").first():
-        return _again(opening, user, idempotency_key, request_sha256), False
+        return _again(opening, user, idempotency_key, request_sha256), Asked.TRIED_AGAIN
     _require_openable(run)
     job = enqueue(
         workspace=experiment.workspace,
@@ -87,7 +103,7 @@ def open_holdout(
         openings_before=openings_seen(experiment),
     )
     Experiment.objects.filter(pk=experiment.pk).update(holdout_openings=F("holdout_openings") + 1)
-    return opening, True
+    return opening, Asked.OPENED
 
 
 def _again(

@@ -35,9 +35,9 @@ def run(experiment):
     return factories.make_run(experiment)
 
 
-def ask(client, run, **over):
+def ask(client, run, *, follow=False, **over):
     data = {"run": run.pk, "name": run.experiment.name} | over
-    return client.post(f"/experiments/{run.experiment_id}/holdout/", data)
+    return client.post(f"/experiments/{run.experiment_id}/holdout/", data, follow=follow)
 
 
 def ask_api(user, run, headers=None, **over):
@@ -136,6 +136,26 @@ def test_a_scoring_that_failed_is_tried_again_without_another_count(alice, run):
     assert again.json()["id"] == first["id"]
     assert again.json()["job"] != first["job"]
     assert Experiment.objects.get().holdout_openings == 1
+    assert "Idempotency-Replayed" not in again
+
+
+def test_trying_a_scoring_again_is_audited_by_page_and_api(client, alice, experiment, run):
+    ask(client, run)
+    for tried in (1, 2):
+        Job.objects.filter(kind=JobKind.PREDICT).update(
+            status=JobStatus.FAILED, ended_at=timezone.now()
+        )
+        assert f'<option value="{run.pk}">' in page_of(client, experiment)
+        if tried == 1:
+            answer = ask(client, run, follow=True)
+            assert "its opening was counted before" in answer.content.decode()
+        else:
+            assert ask_api(alice, run).status_code == 202
+        assert AuditEvent.objects.filter(action="score_holdout_again").count() == tried
+    event = AuditEvent.objects.filter(action="score_holdout_again").latest("pk")
+    assert (event.user, event.subject) == (alice, experiment.name)
+    assert event.data == {"experiment": experiment.pk, "run": run.pk, "openings_before": 0}
+    assert AuditEvent.objects.filter(action="open_holdout").count() == 1
 
 
 def test_an_opening_over_a_quota_is_429_and_not_counted(client, alice, run, settings):

@@ -4,7 +4,7 @@ import pytest
 
 import modeling.tasks  # noqa: F401 — registers the bodies of jobs
 from artifacts.store import local_path
-from backtests.openings import open_and_backtest
+from backtests.openings import Asked, open_and_backtest
 from backtests.presets import preset
 from backtests.specs import ExperimentSpec
 from backtests.studies import launch_study
@@ -90,9 +90,9 @@ def test_its_model_is_registered_and_says_the_same_on_its_own_candles(run, user)
 
 def test_its_hold_out_is_scored_when_opened(run, user):
     path.finished_backtest(run)
-    opening, is_new = open_and_backtest(run, user=user, name=run.experiment.name)
+    opening, asked = open_and_backtest(run, user=user, name=run.experiment.name)
     job = predicted(opening.job)
-    assert (job.status, is_new) == ("succeeded", True), job.message
+    assert (job.status, asked) == ("succeeded", Asked.OPENED), job.message
     opening.refresh_from_db()
     assert opening.predictions.rows > 0
     assert opening.metrics["action"]["auc"]["value"] > 0
