@@ -12,6 +12,7 @@ def diverged(error: Diverged, *, steps_before: int, last_saved: int | None) -> J
     """Steps of the error and of the last checkpoint count within the fold; the user sees the run's."""
     failure = failed(
         ExitKind.DIVERGED,
+        what=error.what,
         step=steps_before + error.step,
         learning_rate=error.learning_rate / 3,
         checkpoint_step=steps_before + (last_saved or 0),

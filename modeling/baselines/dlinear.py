@@ -69,7 +69,7 @@ def fit_dlinear(
             )
     except Diverged as error:
         raise RungFailed(
-            f"the loss was not finite twice in a row at step {error.step}; "
+            f"the loss {error.what} at step {error.step}; "
             f"try a learning rate below {error.learning_rate:g}"
         ) from error
     except OutOfMemory as error:

@@ -12,13 +12,20 @@ class Stopped(Exception):
 
 
 class Diverged(Exception):
-    """Loss or gradient was not finite in two steps in a row, the second being `step`."""
+    """Two steps in a row went wrong, the second being `step`. `share` is what that one lost over what
+    the constant predictor loses, None when loss or gradient was not finite. `what` says it in words.
+    """
 
-    def __init__(self, step: int, learning_rate: float) -> None:
+    def __init__(self, step: int, learning_rate: float, *, share: float | None = None) -> None:
         self.step = step
         self.learning_rate = learning_rate
+        self.what = (
+            "became non-finite"
+            if share is None
+            else f"rose to {share:.0f} times that of a constant prediction"
+        )
         super().__init__(
-            f"The loss became non-finite at step {step} with learning rate {learning_rate:g}."
+            f"The loss {self.what} at step {step} with learning rate {learning_rate:g}."
         )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import random
 import re
 import time
 from collections.abc import Callable, Iterator
@@ -23,10 +22,8 @@ from modeling.training.averaging import AveragedNetwork
 from modeling.training.checkpoint import Checkpoint, Provenance
 from modeling.training.compiled import CompiledObjective, Compiler
 from modeling.training.early_stop import EarlyStop
-from modeling.training.errors import CheckpointRejected, Diverged, OutOfMemory, Stopped
+from modeling.training.errors import CheckpointRejected, OutOfMemory, Stopped
 from modeling.training.losses import (
-    ALL_HEADS,
-    BALANCED_HEADS,
     LossBalance,
     Objective,
     ResidentLabels,
@@ -40,16 +37,17 @@ from modeling.training.machine import (
     is_out_of_memory,
     repeatable,
 )
-from modeling.training.observer import EpochMetrics, StepMetrics, TrainingObserver
+from modeling.training.observer import EpochMetrics, TrainingObserver
 from modeling.training.optimizer import FoldOptimizer
+from modeling.training.randomness import generator_arrays, generator_json, restore_generators
 from modeling.training.ranks import ALONE, Ranks
 from modeling.training.resident import ResidentWindows
 from modeling.training.schedule import derived_seed, epoch_order, rate_share
-from modeling.training.scoring import Score, score_slice
+from modeling.training.scoring import Score, constant_losses, score_slice
+from modeling.training.telling import STEPS_PER_FETCH, PendingStep, StepLog
 from modeling.windows.targets import Labels, TargetScale
 
 LONGEST_UNSAVED_S = 60.0
-STEPS_PER_FETCH = 50
 NETWORK, AVERAGED, BEST = "network/", "averaged/", "best/"
 
 Json = dict[str, Any]  # Any: JSON has no narrower type
@@ -173,12 +171,9 @@ class FoldTrainer:
         self.best_weights: dict[str, Tensor] = {}
         self.history: list[EpochMetrics] = []
         self.step, self.epoch, self.step_in_epoch = 0, 1, 0
-        self.bad_in_a_row = 0
-        self.epoch_sums = np.zeros(len(ALL_HEADS) + 1)  # losses × samples by head, and samples
-        self.pending: list[PendingStep] = []
+        self.log = self._new_log()
         self.saved_step, self.saved_at = 0, clock()
         self.began_at, self.seconds_before = clock(), 0.0
-        self.fetched_at: float | None = None
         torch.manual_seed(derived_seed("dropout", provenance.seed, task.number))
 
     def run(self) -> FittedFold:
@@ -208,26 +203,24 @@ class FoldTrainer:
 
     def checkpoint(self) -> Checkpoint:
         """The whole state after the last step."""
-        self._fetch()
+        self.log.fetch()
         arrays = {f"{NETWORK}{k}": _array(v) for k, v in self.network.state_dict().items()}
         arrays |= {f"{AVERAGED}{k}": _array(v) for k, v in self.averaged.weights().items()}
         arrays |= {f"{BEST}{k}": _array(v) for k, v in self.best_weights.items()}
         arrays |= self.optimizer.arrays()
         arrays["balance"] = _array(self.balance.v)
-        arrays["epoch_sums"] = self.epoch_sums.copy()
-        arrays["random/torch"] = torch.get_rng_state().numpy().copy()
-        if self.device.type == "cuda":
-            arrays["random/cuda"] = torch.cuda.get_rng_state(self.device).numpy().copy()
+        arrays["epoch_sums"] = self.log.sums.copy()
+        arrays |= generator_arrays(self.device)
         state: Json = {
             "provenance": self.provenance.to_json(),
             "threads": torch.get_num_threads(),
             "precision": self.precision,
             "epoch": self.epoch,
             "step_in_epoch": self.step_in_epoch,
-            "bad_in_a_row": self.bad_in_a_row,
+            "bad_in_a_row": self.log.bad_in_a_row,
             "early_stop": self.stop.to_json(),
             "history": [dataclasses.asdict(metrics) for metrics in self.history],
-            "random": _random_state(),
+            "random": generator_json(),
             "seconds": self._seconds(),
             "notes": self.task.notes,
         }
@@ -252,19 +245,15 @@ class FoldTrainer:
         self.optimizer.restore(arrays)
         with torch.no_grad():
             self.balance.v.copy_(torch.from_numpy(np.array(arrays["balance"])))
-        self.epoch_sums = np.array(arrays["epoch_sums"])
+        self.log.sums = np.array(arrays["epoch_sums"])
         self.step, self.epoch = checkpoint.step, state["epoch"]
         self.step_in_epoch = state["step_in_epoch"]
-        self.bad_in_a_row = state["bad_in_a_row"]
+        self.log.bad_in_a_row = state["bad_in_a_row"]
         self.stop = EarlyStop.from_json(state["early_stop"])
         self.history = [EpochMetrics(**metrics) for metrics in state["history"]]
         self.saved_step = checkpoint.step
         self.seconds_before = state.get("seconds", 0.0)
-        _restore_random_state(state["random"])
-        torch.set_rng_state(torch.from_numpy(np.array(arrays["random/torch"])))
-        if self.device.type == "cuda":
-            generator = torch.from_numpy(np.array(arrays["random/cuda"]))
-            torch.cuda.set_rng_state(generator, self.device)
+        restore_generators(arrays, state["random"], self.device)
 
     def _seconds(self) -> float:
         return self.seconds_before + self.clock() - self.began_at
@@ -277,6 +266,23 @@ class FoldTrainer:
             context_bars=resident.context_bars,
             scales=resident.scales,
             seed=derived_seed("weights", self.provenance.seed, number),
+        )
+
+    def _new_log(self) -> StepLog:
+        constants = constant_losses(
+            self.labels,
+            self.task.scale,
+            bars=torch.from_numpy(self.task.fit_bars).to(self.device),
+            cost_bps=self.spec.target.cost_bps,
+        )
+        return StepLog(
+            self.observer,
+            fold=self.task.number,
+            total_steps=self.total_steps,
+            learning_rate=self.spec.training.learning_rate,
+            constant_loss=sum(constants.values()),
+            steps_per_fetch=1 if self.device.type == "cpu" else STEPS_PER_FETCH,
+            clock=self.clock,
         )
 
     def _begun(self, network: FiveHeads) -> FiveHeads:
@@ -340,63 +346,20 @@ class FoldTrainer:
         torch.manual_seed(derived_seed("dropout", seed, fold, step, self.ranks.rank))
 
     def _note(self, made: PendingStep) -> None:
-        self.pending.append(made)
-        if self.device.type == "cpu" or len(self.pending) >= STEPS_PER_FETCH:
-            self._fetch()
-
-    def _fetch(self) -> None:
-        """Bring the numbers of the steps since the last fetch from the device and tell them."""
-        if not self.pending:
-            return
-        pending, self.pending = self.pending, []
-        rows = torch.stack([each.numbers for each in pending]).tolist()
-        now = self.clock()
-        since, self.fetched_at = self.fetched_at, now
-        samples = sum(each.samples for each in pending)
-        speed = samples / (now - since) if since is not None and now > since else None
-        for each, row in zip(pending, rows, strict=True):
-            self._tell(each, row, speed)
-
-    def _tell(self, made: PendingStep, row: list[float], speed: float | None) -> None:
-        heads = len(ALL_HEADS)
-        losses, (loss, dropped, norm, left_out) = row[:heads], row[heads : heads + 4]
-        if left_out:
-            self.bad_in_a_row += 1
-            self.observer.on_non_finite(made.step)
-            if self.bad_in_a_row > 1:
-                raise Diverged(made.step, self.spec.training.learning_rate)
-            return
-        self.bad_in_a_row = 0
-        self.epoch_sums += np.array([*losses, 1.0]) * made.samples
-        self.observer.on_step(
-            StepMetrics(
-                fold=self.task.number,
-                step=made.step,
-                total_steps=self.total_steps,
-                epoch=made.epoch,
-                loss=loss,
-                losses=dict(zip(ALL_HEADS, losses, strict=True)),
-                balance=dict(zip(BALANCED_HEADS, row[heads + 4 :], strict=True)),
-                learning_rate=made.learning_rate,
-                gradient_norm=norm,
-                mean_dropout=dropped,
-                samples_per_s=speed,
-            )
-        )
+        self.log.note(made)
 
     def _end_epoch(self) -> None:
-        self._fetch()
+        losses = self.log.losses_of_epoch()
         score = self._validation_score()
         self.ranks.tell(score.ratio)
         is_best = self.stop.record(self.epoch, score.ratio)
         if is_best:
             self.best_weights = {k: v.clone() for k, v in self.averaged.weights().items()}
-        sums, samples = self.epoch_sums[:-1], max(self.epoch_sums[-1], 1.0)
         metrics = EpochMetrics(
             fold=self.task.number,
             epoch=self.epoch,
             step=self.step,
-            losses=dict(zip(ALL_HEADS, (sums / samples).tolist(), strict=True)),
+            losses=losses,
             validation_losses=score.losses,
             ratios=score.ratios,
             ratio=score.ratio,
@@ -405,10 +368,10 @@ class FoldTrainer:
         )
         self.history.append(metrics)
         self.epoch, self.step_in_epoch = self.epoch + 1, 0
-        self.epoch_sums = np.zeros_like(self.epoch_sums)
+        self.log.begin_epoch()
         self.observer.on_epoch(metrics)
         self._save()
-        self.fetched_at = None  # scoring and saving are no training time
+        self.log.pause()  # scoring and saving are no training time
 
     def _validation_score(self) -> Score:
         with self._memory_errors():
@@ -461,42 +424,12 @@ class FoldTrainer:
         }
 
 
-@dataclass(frozen=True)
-class PendingStep:
-    """A step whose numbers may still lie on the device: losses by head, loss, mean dropout rate,
-    gradient norm, left out, and v by head.
-    """
-
-    step: int
-    epoch: int
-    samples: int
-    learning_rate: float
-    numbers: Tensor
-
-
 def _steps_per_epoch(spec: ModelSpec, fit_samples: int) -> int:
     return -(-fit_samples // spec.training.batch)
 
 
 def _array(tensor: Tensor) -> NDArray[Any]:  # Any: the dtype is the tensor's
     return np.array(tensor.detach().cpu().numpy())
-
-
-def _random_state() -> Json:
-    """State of Python's and numpy's global generators, as JSON data."""
-    version, words, gauss = random.getstate()
-    name, keys, place, has_gauss, cached = np.random.get_state(legacy=True)  # type: ignore[misc]
-    return {
-        "python": [version, list(words), gauss],
-        "numpy": [name, np.asarray(keys).tolist(), place, has_gauss, cached],
-    }
-
-
-def _restore_random_state(state: Json) -> None:
-    version, words, gauss = state["python"]
-    random.setstate((version, tuple(words), gauss))
-    name, keys, place, has_gauss, cached = state["numpy"]
-    np.random.set_state((name, np.array(keys, dtype=np.uint32), place, has_gauss, cached))
 
 
 def _asked_bytes(text: str) -> int | None:

@@ -8,10 +8,11 @@ from modeling.specs import ModelSpec
 from modeling.training.checkpoint import Checkpoint, Provenance
 from modeling.training.compiled import Compiler
 from modeling.training.errors import Stopped
-from modeling.training.fit import FoldTask, FoldTrainer, PendingStep
+from modeling.training.fit import FoldTask, FoldTrainer
 from modeling.training.machine import repeatable
 from modeling.training.observer import Unobserved
 from modeling.training.ranks import Ranks
+from modeling.training.telling import PendingStep
 
 
 def fit_beside(

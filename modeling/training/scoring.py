@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from modeling.network.heads import FiveHeads
 from modeling.training.losses import (
@@ -53,24 +54,48 @@ def score_slice(
     """
     network.eval()
     device = resident.device
-    constant = {name: row.to(device) for name, row in constant_logits(scale).items()}
-    found = torch.zeros(2, len(ALL_HEADS), dtype=torch.float64, device=device)
     at = torch.from_numpy(bars).to(device)
+    means = MeanLosses(labels, cost_bps=cost_bps, device=device)
     for chunk in torch.split(at, SCORING_BATCH):
         between()
-        batch = labels.batch(chunk)
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16"):
             logits = network(resident.batch(chunk))
-        repeated = {name: row.expand(len(chunk), -1) for name, row in constant.items()}
-        for place, outputs in enumerate((logits, repeated)):
-            losses = head_losses(outputs, batch, cost_bps=cost_bps)
-            row = torch.stack([losses[head] for head in ALL_HEADS])
-            found[place] += row.double() * len(chunk)
+        means.take(logits, chunk)
     network.train()
-    own, constants = (found / len(bars)).tolist()
-    by_head = dict(zip(ALL_HEADS, own, strict=True))
-    by_constant = dict(zip(ALL_HEADS, constants, strict=True))
+    by_head = means.by_head()
+    by_constant = constant_losses(labels, scale, bars=at, cost_bps=cost_bps)
     ratios = {
         head: by_head[head] / max(by_constant[head], SMALLEST_LOSS) for head in BALANCED_HEADS
     }
     return Score(losses=by_head, ratios=ratios, ratio=sum(ratios.values()) / len(ratios))
+
+
+@torch.no_grad()
+def constant_losses(
+    labels: ResidentLabels, scale: TargetScale, *, bars: Tensor, cost_bps: float
+) -> dict[str, float]:
+    """Mean loss of the constant predictor by head over the samples at `bars`, on their device."""
+    constant = {name: row.to(bars.device) for name, row in constant_logits(scale).items()}
+    means = MeanLosses(labels, cost_bps=cost_bps, device=bars.device)
+    for chunk in torch.split(bars, SCORING_BATCH):
+        means.take({name: row.expand(len(chunk), -1) for name, row in constant.items()}, chunk)
+    return means.by_head()
+
+
+class MeanLosses:
+    """Mean losses by head over chunks of bars, summed in float64."""
+
+    def __init__(self, labels: ResidentLabels, *, cost_bps: float, device: torch.device) -> None:
+        self.labels, self.cost_bps = labels, cost_bps
+        self.sums = torch.zeros(len(ALL_HEADS), dtype=torch.float64, device=device)
+        self.samples = 0
+
+    def take(self, logits: Mapping[str, Tensor], bars: Tensor) -> None:
+        """Add the losses of the logits of `bars`."""
+        losses = head_losses(logits, self.labels.batch(bars), cost_bps=self.cost_bps)
+        self.sums += torch.stack([losses[head] for head in ALL_HEADS]).double() * len(bars)
+        self.samples += len(bars)
+
+    def by_head(self) -> dict[str, float]:
+        """The means, brought from the device at once."""
+        return dict(zip(ALL_HEADS, (self.sums / self.samples).tolist(), strict=True))

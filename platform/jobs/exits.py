@@ -33,7 +33,7 @@ PATTERNS = {
         " Import the file again as a new version."
     ),
     ExitKind.DIVERGED: (
-        "Training stopped: the loss became non-finite at step {step}."
+        "Training stopped: the loss {what} at step {step}."
         " Start again with learning rate {learning_rate:.2g}."
         " The checkpoint of step {checkpoint_step} is kept."
     ),

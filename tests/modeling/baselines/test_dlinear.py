@@ -103,7 +103,7 @@ def test_what_is_called_between_steps_ends_the_training():
 def test_training_that_diverges_fails_with_a_reason():
     bars = bars_of_noise()
     bars.scaled[1][:] = np.nan
-    with pytest.raises(RungFailed, match="not finite twice in a row at step 2; try a learning"):
+    with pytest.raises(RungFailed, match="the loss became non-finite at step 2; try a learning"):
         trained(fold_task(bars, labels_of(bars_of_noise())))
 
 

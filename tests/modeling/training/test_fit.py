@@ -14,6 +14,7 @@ from modeling.training.errors import CheckpointRejected, Diverged, OutOfMemory, 
 from modeling.training.fit import FittedFold, fit, steps_in_all
 from modeling.training.losses import LossBalance, ResidentLabels, head_losses
 from modeling.training.optimizer import FoldOptimizer, decayed_names
+from modeling.training.scoring import constant_losses
 from modeling.training.weights import save_weights
 from tests.modeling.training.markets import (
     PROVENANCE,
@@ -251,6 +252,33 @@ def test_two_such_steps_in_a_row_are_divergence() -> None:
         trained(recorder)
     assert diverged.value.step == 6
     assert diverged.value.learning_rate == 3e-3
+
+
+def test_a_rate_that_makes_the_loss_explode_is_divergence() -> None:
+    recorder = Recorder()
+    with pytest.raises(
+        Diverged, match=r"The loss rose to \d+ times that of a constant"
+    ) as diverged:
+        trained(recorder, learning_rate=1.0, grad_clip=100.0, warmup=0.0)
+    assert diverged.value.step == recorder.steps[-1].step
+    assert diverged.value.learning_rate == 1.0
+
+
+def test_a_log_of_steps_compares_with_what_a_constant_loses_on_the_fit_slice() -> None:
+    """By the definition of each loss, on the shares and means of the slice."""
+    task = fold_task()
+    found = constant_losses(
+        ResidentLabels(task.labels), task.scale, bars=torch.from_numpy(task.fit_bars), cost_bps=10
+    )
+    labels, bars = task.labels, task.fit_bars
+    error = np.abs(labels.action[bars] - labels.action[bars].mean())
+    priors = np.bincount(labels.risk[bars], minlength=3) / len(bars)
+    entropy = -sum(share * math.log(share) for share in priors if share)
+    assert found["action"] == pytest.approx(
+        np.where(error < 1, error**2 / 2, error - 0.5).mean(), rel=1e-5
+    )
+    assert found["risk"] == pytest.approx(entropy, rel=1e-5)
+    assert found["confidence"] == pytest.approx(math.log(2), rel=1e-5)
 
 
 def test_failed_allocation_names_step_and_batch() -> None:

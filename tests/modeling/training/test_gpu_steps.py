@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from modeling.training.fit import STEPS_PER_FETCH, FoldTask, fit
+from modeling.training.fit import FoldTask, fit
 from modeling.training.resident import ResidentWindows
+from modeling.training.telling import STEPS_PER_FETCH
 from tests.modeling.training.markets import (
     CONTEXT,
     PROVENANCE,
