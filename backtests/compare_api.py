@@ -12,6 +12,8 @@ from accounts.api_views import ApiView, MemberRequest
 from accounts.rest import Problem
 from backtests.compare_views import UnusableChoice, chosen
 from backtests.comparing import LEAST, Comparison, compared
+from modeling.code_versions import json_of
+from modeling.code_versions_api import MixedCodeSerializer
 
 
 class ColumnSerializer(serializers.Serializer[Any]):
@@ -47,6 +49,9 @@ class ComparisonSerializer(serializers.Serializer[Any]):
     kind = serializers.CharField()
     reference = serializers.IntegerField(source="reference.pk")
     columns = ColumnSerializer(many=True)
+    mixed_code = MixedCodeSerializer(
+        allow_null=True, help_text="Null where one code version trained all of them."
+    )
     settings = SettingSerializer(many=True)
     measures = MeasureSerializer(many=True)
 
@@ -90,6 +95,7 @@ def _described(found: Comparison) -> dict[str, Any]:
         "kind": found.kind,
         "reference": found.reference,
         "columns": columns,
+        "mixed_code": json_of(found.mixed_code()),
         "settings": settings,
         "measures": found.measures(),
     }

@@ -42,6 +42,7 @@ def compare(request: HttpRequest) -> HttpResponse:
         "comparison": found,
         "columns": [head(found, place) for place in range(len(found.columns))],
         "is_enough": len(wanted) >= LEAST,
+        "mixed_code": found.mixed_code(),
         "shows_all": request.GET.get("show") == "all",
         "settings": settings,
         "differing": [row for row in settings if row["differs"]],

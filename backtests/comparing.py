@@ -17,12 +17,14 @@ from backtests.models import Backtest
 from backtests.report_page import measure_rows
 from backtests.specs import ExperimentSpec
 from markets.models import DatasetVersion
+from modeling.code_versions import MixedCode, mixed_code, trained_by
 from modeling.measures import HEAD_MEASURES, HEADS
 from modeling.models import Fold, PredictionSet, TrainingRun
 
 LEAST, MOST = 2, 10
 SHORT = 40
 KINDS = ("runs", "backtests")
+RUN_AGAIN = "To compare without that, start the runs of the earlier versions again and compare the new ones."
 # Which test blocks there are follows from these fields.
 FOLD_FIELDS = ("scheme", "folds", "embargo_bars", "holdout_fraction")
 # Another question was asked of the heads when one of these differs.
@@ -103,6 +105,11 @@ class Comparison:
         """What makes the figures of a column no match for those of the reference, in words."""
         return [words for words, is_other in DIFFERENCES if is_other(column, self.reference)]
 
+    def mixed_code(self) -> MixedCode | None:
+        """What to say where several code versions have trained the columns; one begins with its run."""
+        begun = (column.run for column in self.columns if column.run.code_version)
+        return mixed_code(begun, RUN_AGAIN)
+
     def settings(self) -> list[Row]:
         """Data, code and every field of the spec, each with whether the columns differ in it."""
         rows = [*self._data_and_code(), *self._spec()]
@@ -130,7 +137,9 @@ class Comparison:
             ("Data", "First tested bar"): lambda column: (column.period or [None])[0],
             ("Data", "Last tested bar"): lambda column: (column.period or [None])[-1],
             ("Code", "Seed"): lambda column: column.run.seed,
-            ("Code", "Code version"): lambda column: column.run.code_version,
+            ("Code", "Code version"): lambda column: (
+                column.run.code_version and trained_by(column.run)
+            ),
             ("Code", "Device"): lambda column: column.run.device,
             ("Code", "Threads"): lambda column: column.run.threads or None,
             ("Code", "Libraries"): lambda column: [

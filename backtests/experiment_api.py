@@ -16,11 +16,14 @@ from accounts.rest import Problem, StrictSerializer
 from backtests.alarm_api import SeedExplanationSerializer
 from backtests.models import SeedVerdict
 from backtests.presets import preset
+from backtests.seeds_table import mixed_code_of
 from backtests.services import create_experiment, estimate, launch_experiment
 from backtests.specs import ExperimentSpec
 from jobs.api import started
 from markets.models import DatasetVersion
 from modeling.api import RunSerializer
+from modeling.code_versions import json_of
+from modeling.code_versions_api import MixedCodeSerializer
 from modeling.models import Experiment, TrainingRun
 from modeling.presets import PRESETS
 from modeling.services import (
@@ -90,9 +93,17 @@ class ExperimentSerializer(serializers.ModelSerializer[Experiment]):
 class SeedVerdictSerializer(serializers.ModelSerializer[SeedVerdict]):
     """Head scores, head verdicts and account of the mean prediction over the seeds of these runs."""
 
+    mixed_code = serializers.SerializerMethodField()
+
     class Meta:
         model = SeedVerdict
-        fields = ("id", "runs", "metrics", "heads", "equity", "missing")
+        fields = ("id", "runs", "mixed_code", "metrics", "heads", "equity", "missing")
+
+    @extend_schema_field(MixedCodeSerializer(allow_null=True))
+    def get_mixed_code(self, row: SeedVerdict) -> dict[str, Any] | None:
+        """What to say where several code versions trained these runs; null where one did."""
+        pooled = TrainingRun.objects.filter(pk__in=row.runs).only("code_version", "notices")
+        return json_of(mixed_code_of(pooled))
 
 
 class ExperimentDetailSerializer(ExperimentSerializer):

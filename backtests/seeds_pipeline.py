@@ -25,6 +25,7 @@ from jobs.attempts import RunningAttempt
 from jobs.errors import JobFailed
 from jobs.exits import failed
 from jobs.statuses import ExitKind, JobStatus
+from modeling.code_versions import code_version, in_order_of_use
 from modeling.evaluation.paths import spread_of
 from modeling.evaluation.table import Table, of_instrument
 from modeling.judging import MODEL, Judgement, judge
@@ -65,13 +66,16 @@ def judge_seeds(row: SeedVerdict, attempt: RunningAttempt) -> None:
 
 
 def finished_seeds(experiment: Experiment) -> list[TrainingRun]:
-    """The newest run of each seed that has succeeded, its own backtest too, by seed."""
+    """One run of each seed that has succeeded, its own backtest too, by seed: the newest of the code that
+    runs now, else the newest.
+    """
     runs = experiment.runs.filter(
         job__status=JobStatus.SUCCEEDED,
         backtests__is_own=True,
         backtests__job__status=JobStatus.SUCCEEDED,
     )
-    return list({run.seed: run for run in runs.order_by("seed", "pk")}.values())
+    found = {run.seed: run for run in in_order_of_use(runs, code_version())}
+    return [found[seed] for seed in sorted(found)]
 
 
 def _leave_out_bands(metrics: dict[str, Any]) -> None:

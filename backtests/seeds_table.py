@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from statistics import mean, stdev
 from typing import Any
 
 from backtests.measures import MEASURES, PATH_MEASURES
 from backtests.models import WITHHELD, Backtest, SeedVerdict, Verdict
+from modeling.code_versions import MixedCode, mixed_code
 from modeling.measures import HEAD_MEASURES, HEADS, KEY_SCORES, rung_label, rung_words
 from modeling.models import TrainingRun
 
@@ -20,6 +21,7 @@ THRESHOLDS_OF_SEEDS = (
     "Its account enters at the mean of the seeds' thresholds, because the release that trained them "
     "kept no predictions of the calibration slices: a mean score is smaller in size, so it trades less."
 )
+RUN_AGAIN = "Start the seeds of the earlier versions again: of equal runs the newest by the running code counts."
 WITHHELD_OF_MEAN = (
     "The scores of the mean prediction are too good to be taken for skill. The verdict stays withheld. "
     "Find the leak and run again, or explain here why it is none."
@@ -38,12 +40,18 @@ def seeds_table(row: SeedVerdict, runs: Sequence[TrainingRun]) -> Json:
         **_words(row, is_withheld=is_withheld),
         "row": row,
         "seeds": [run.seed for run in pooled],
+        "mixed_code": mixed_code_of(pooled),
         "paths": _paths(row),
         "entry": _entry(row),
         "missing": [(rung_label(rung), reason) for rung, reason in row.missing.items()],
         "heads": [_head_row(row, pooled, *key, is_withheld=is_withheld) for key in KEY_SCORES],
         "equity": [_equity_row(row, pooled, key) for key in PATH_MEASURES],
     }
+
+
+def mixed_code_of(pooled: Iterable[TrainingRun]) -> MixedCode | None:
+    """What to say where several code versions have trained the runs of one mean prediction."""
+    return mixed_code(pooled, RUN_AGAIN)
 
 
 def _entry(row: SeedVerdict) -> str:

@@ -36,16 +36,22 @@ from jobs.services import (
 )
 from jobs.statuses import JobKind, JobStatus, Queue
 from markets.models import DatasetVersion
+from modeling.code_versions import code_version, in_order_of_use, trained_by
 from modeling.models import Experiment, TrainingRun
 from modeling.services import record_parent, resume_run, with_data
 from specs.declaration import InvalidSpec
 
 SEEDS_MAX = 20
+EarlierRuns = dict[tuple[str, int], TrainingRun]  # by digest of spec and candles, and by seed
 
 
 @dataclass(frozen=True)
 class Planned:
-    """One row of a study before anything is made: its cost for one run, or why there is none."""
+    """One row of a study before anything is made: its cost for one run, or why there is none.
+
+    `finished` are the runs that are taken over, `other_code` those that only other code than the running
+    one has finished; whether they are taken over too was asked.
+    """
 
     key: str
     label: str
@@ -55,11 +61,12 @@ class Planned:
     spec_sha256: str
     estimate: dict[str, Any]
     finished: dict[int, TrainingRun]
+    other_code: dict[int, TrainingRun]
     seeds: tuple[int, ...]
 
     @property
     def to_train(self) -> int:
-        """Runs that have to be made; those that finished with an equal spec are taken as they are."""
+        """Runs that have to be made."""
         return 0 if self.spec is None else len(self.seeds) - len(self.finished)
 
     @property
@@ -78,16 +85,27 @@ def seeds_of(experiment: Experiment, count: int) -> tuple[int, ...]:
     return (*own, *others)[:count]
 
 
-def plan_study(experiment: Experiment, seeds: Sequence[int], keys: Iterable[str]) -> list[Planned]:
-    """The base and the chosen variants in their order. Raises InvalidSpec for unknown ones."""
+def plan_study(
+    experiment: Experiment, seeds: Sequence[int], keys: Iterable[str], *, take_other_code: bool = False
+) -> list[Planned]:
+    """The base and the chosen variants in their order. Raises InvalidSpec for unknown ones.
+
+    Runs that only other code than the running one has finished are trained again, unless they are to be
+    taken over with `take_other_code`.
+    """
     wanted = _checked(seeds, keys)
     base = ExperimentSpec.parse(experiment.spec)
     rows = [Derived(BASE, BASE_LABEL, base, "")]
     rows += [derived for derived in derived_variants(base) if derived.key in wanted]
     pool = experiment.pool
     digests = {row.key: with_data(row.spec.sha256(), pool) for row in rows if row.spec}
-    finished = _finished_runs(experiment.workspace, digests.values(), seeds)
-    return [_planned(row, pool, digests.get(row.key, ""), finished, tuple(seeds)) for row in rows]
+    running = code_version()
+    finished = _finished_runs(experiment.workspace, digests.values(), seeds, running)
+    other = {key: run for key, run in finished.items() if trained_by(run) != running}
+    taken = {key: run for key, run in finished.items() if take_other_code or key not in other}
+    return [
+        _planned(row, pool, digests.get(row.key, ""), (taken, other), tuple(seeds)) for row in rows
+    ]
 
 
 def _checked(seeds: Sequence[int], keys: Iterable[str]) -> set[str]:
@@ -111,7 +129,7 @@ def _planned(
     row: Derived,
     pool: list[DatasetVersion],
     spec_sha256: str,
-    finished: dict[tuple[str, int], TrainingRun],
+    earlier: tuple[EarlierRuns, EarlierRuns],
     seeds: tuple[int, ...],
 ) -> Planned:
     spec, reason, found = row.spec, row.reason, {}
@@ -120,7 +138,10 @@ def _planned(
             found = estimate(spec, pool)
         except InvalidSpec as error:
             spec, reason = None, reason_of(error)
-    runs = {seed: run for seed in seeds if (run := finished.get((spec_sha256, seed)))}
+    taken, other = (
+        {seed: run for seed in seeds if spec and (run := runs.get((spec_sha256, seed)))}
+        for runs in earlier
+    )
     return Planned(
         key=row.key,
         label=row.label,
@@ -129,15 +150,18 @@ def _planned(
         reason=reason,
         spec_sha256=spec_sha256,
         estimate=found,
-        finished=runs if spec is not None else {},
+        finished=taken,
+        other_code=other,
         seeds=seeds,
     )
 
 
 def _finished_runs(
-    workspace: Workspace, digests: Iterable[str], seeds: Sequence[int]
-) -> dict[tuple[str, int], TrainingRun]:
-    """By spec and seed the latest run that has ended well together with its own backtest."""
+    workspace: Workspace, digests: Iterable[str], seeds: Sequence[int], running: str
+) -> EarlierRuns:
+    """The runs that have ended well together with their own backtest: of each spec and seed the newest of
+    the running code, else the newest.
+    """
     rows = TrainingRun.objects.filter(
         workspace=workspace,
         experiment__spec_sha256__in=list(digests),
@@ -146,7 +170,7 @@ def _finished_runs(
         backtests__is_own=True,
         backtests__job__status=JobStatus.SUCCEEDED,
     )
-    found = rows.select_related("experiment").order_by("pk")
+    found = in_order_of_use(rows.select_related("experiment"), running)
     return {(run.experiment.spec_sha256, run.seed): run for run in found}
 
 
@@ -157,19 +181,21 @@ def launch_study(
     user: User,
     seeds: Sequence[int],
     keys: Iterable[str],
+    take_other_code: bool = False,
     idempotency_key: str = "",
 ) -> Study:
     """Make the variants, queue their runs and the jobs that compare them: one launch.
 
-    Equal finished runs are taken over. Raises InvalidSpec, and QueueFull before anything is made.
+    Equal finished runs are taken over; those of other code only with `take_other_code`. Raises
+    InvalidSpec, and QueueFull before anything is made.
     """
     wanted = _checked(seeds, keys)
     workspace = experiment.workspace
-    body = json.dumps(["study", experiment.pk, list(seeds), sorted(wanted)])
+    body = json.dumps(["study", experiment.pk, list(seeds), sorted(wanted), take_other_code])
     request_sha256 = hashlib.sha256(body.encode()).hexdigest()
     if known := replay(workspace, idempotency_key, request_sha256):
         return Study.objects.get(job=known)
-    planned = plan_study(experiment, seeds, wanted)
+    planned = plan_study(experiment, seeds, wanted, take_other_code=take_other_code)
     _refuse_unusable(planned)
     _refuse_full_queue(workspace, sum(row.to_train for row in planned))
     job = enqueue(

@@ -11,10 +11,12 @@ from accounts.api_views import MemberRequest, VisibleList, VisibleRows
 from accounts.rest import Problem, StrictSerializer, refuse_conflict
 from backtests.models import Study, StudyRun, status_of_all
 from backtests.studies import SEEDS_MAX, cancel_study, launch_study, resume_study, seeds_of
-from backtests.study_table import WORDS, progress_of, table_json
+from backtests.study_table import WORDS, mixed_code_of, progress_of, table_json
 from backtests.variants import KEYS
 from jobs.api import resumed, started
 from jobs.errors import JobConflict
+from modeling.code_versions import json_of
+from modeling.code_versions_api import MixedCodeSerializer
 from modeling.models import Experiment
 
 SEEDS = 3
@@ -32,6 +34,10 @@ class StudyRequest(StrictSerializer):
     )
     variants = serializers.ListField(
         child=serializers.ChoiceField(choices=KEYS), required=False, allow_empty=False
+    )
+    take_other_code = serializers.BooleanField(
+        default=False,
+        help_text="Take over what other code than the running one has trained; else train it again.",
     )
 
 
@@ -65,6 +71,9 @@ class StudyRunSerializer(serializers.Serializer[Any]):
     id = serializers.IntegerField()
     seed = serializers.IntegerField()
     status = serializers.CharField()
+    code_version = serializers.CharField(
+        allow_blank=True, help_text="What trained it; empty until it has succeeded."
+    )
 
 
 class StudyVariantSerializer(serializers.Serializer[Any]):
@@ -86,22 +95,32 @@ class StudyDetailSerializer(StudySerializer):
 
     status = serializers.SerializerMethodField()
     progress = serializers.SerializerMethodField()
+    mixed_code = serializers.SerializerMethodField()
     variants = serializers.SerializerMethodField()
 
     class Meta:
         model = Study
-        fields = (*StudySerializer.Meta.fields, "status", "progress", "variants")
+        fields = (*StudySerializer.Meta.fields, "status", "progress", "mixed_code", "variants")
+
+    def to_representation(self, instance: Study) -> Any:
+        self.parts = list(StudyRun.objects.of_study(instance))  # read once for all fields
+        return super().to_representation(instance)
 
     def get_status(self, study: Study) -> str:
-        return status_of_all(study.jobs())
+        return status_of_all(study.jobs(self.parts))
 
     @extend_schema_field(ProgressSerializer)
     def get_progress(self, study: Study) -> Any:
-        return progress_of(StudyRun.objects.of_study(study))
+        return progress_of(self.parts)
+
+    @extend_schema_field(MixedCodeSerializer(allow_null=True))
+    def get_mixed_code(self, study: Study) -> Any:
+        """What to say where several code versions trained the finished runs; null where one did."""
+        return json_of(mixed_code_of(self.parts))
 
     @extend_schema_field(StudyVariantSerializer(many=True))
     def get_variants(self, study: Study) -> Any:
-        return table_json(study)
+        return table_json(study, self.parts)
 
 
 class StudyList(VisibleList, generics.ListAPIView):  # type: ignore[type-arg]  # generic only in the stubs
@@ -132,6 +151,7 @@ class StudyList(VisibleList, generics.ListAPIView):  # type: ignore[type-arg]  #
                 user=request.user,
                 seeds=data.get("seeds") or seeds_of(experiment, SEEDS),
                 keys=data.get("variants", KEYS),
+                take_other_code=data["take_other_code"],
                 idempotency_key=key,
             ),
             lambda study: study.job,

@@ -13,12 +13,17 @@ from backtests.models import Study, StudyRun, StudyVariant
 from backtests.reading import harmless
 from backtests.variants import BASE, LABELS
 from jobs.statuses import JobStatus
+from modeling.code_versions import MixedCode, mixed_code, trained_by
 from modeling.measures import HEAD_MEASURES, HEADS
 
 Json = dict[str, Any]  # Any: plain JSON
 OTHER_TRADES = "every variant foretells trades of its own, and easier ones give a smaller score"
 WITHHELD = "a leak alarm that nobody has explained keeps the verdicts of one of these runs back"
 NOT_YET = "no seed of both has finished yet"
+TRAIN_AGAIN = (
+    "Launch the study again: it trains anew what other code than the running one has trained, unless "
+    "you choose to take that over."
+)
 WORDS = {
     "better": "better",
     "worse": "worse",
@@ -145,8 +150,17 @@ def table_of(study: Study, known: Iterable[StudyRun] | None = None) -> list[Row]
     return [_row(variant, parts.get(variant.pk, []), withheld) for variant in study.variants.all()]
 
 
+def mixed_code_of(parts: Iterable[StudyRun]) -> MixedCode | None:
+    """What to say where several code versions have trained the finished runs of one table."""
+    return mixed_code((part.run for part in _finished(parts)), TRAIN_AGAIN)
+
+
+def _finished(parts: Iterable[StudyRun]) -> list[StudyRun]:
+    return [part for part in parts if part.run.job.status == JobStatus.SUCCEEDED]
+
+
 def _row(variant: StudyVariant, parts: list[StudyRun], withheld: set[int]) -> Row:
-    finished = [part for part in parts if part.run.job.status == JobStatus.SUCCEEDED]
+    finished = _finished(parts)
     taken = [part.run.job.duration for part in finished]
     seconds = [duration.total_seconds() for duration in taken if duration]
     return Row(
@@ -160,7 +174,12 @@ def _row(variant: StudyVariant, parts: list[StudyRun], withheld: set[int]) -> Ro
         seeds_finished=len(finished),
         seeds_compared=tuple(variant.comparison.get("seeds", ())),
         runs=tuple(
-            {"id": part.run_id, "seed": part.run.seed, "status": part.run.job.status}
+            {
+                "id": part.run_id,
+                "seed": part.run.seed,
+                "status": part.run.job.status,
+                "code_version": trained_by(part.run) if part in finished else "",
+            }
             for part in parts
         ),
         cells=tuple(_cell(measure, variant, finished, withheld) for measure in MEASURES),
@@ -229,9 +248,9 @@ def progress_of(parts: Iterable[StudyRun]) -> Json:
     }
 
 
-def table_json(study: Study) -> list[Json]:
+def table_json(study: Study, known: Iterable[StudyRun] | None = None) -> list[Json]:
     """The table as plain JSON: the file of the page and the answer of the API."""
-    return [asdict(row) for row in table_of(study)]
+    return [asdict(row) for row in table_of(study, known)]
 
 
 def table_csv(study: Study) -> str:
@@ -244,11 +263,21 @@ def table_csv(study: Study) -> str:
 
 def _csv_lines(study: Study) -> Iterator[list[Any]]:
     yield [
-        *("variant", "change", "parameters", "seconds", "seeds_finished", "measure"),
+        *(
+            "variant",
+            "change",
+            "parameters",
+            "seconds",
+            "seeds_finished",
+            "code_versions",
+            "measure",
+        ),
         *("mean", "std", "difference", "low", "high", "rows", "word", "reason"),
     ]
     for row in table_of(study):
+        trained = dict.fromkeys(run["code_version"] for run in row.runs if run["code_version"])
         about = [row.key, row.change, row.parameters, row.seconds, row.seeds_finished]
+        about.append("; ".join(trained))
         if row.reason:
             yield [*about, *[""] * 8, row.reason]
             continue

@@ -27,6 +27,7 @@ from backtests.studies import (
 from backtests.study_table import (
     MEASURES,
     OTHER_TRADES,
+    mixed_code_of,
     progress_of,
     table_csv,
     table_json,
@@ -38,6 +39,7 @@ from jobs.errors import InvalidIdempotencyKey, JobConflict, QueueFull
 from jobs.services import RESUMABLE
 from jobs.statuses import TERMINAL
 from jobs.views import STOP_POLLING, ask_for, refused_for_now
+from modeling.code_versions import json_of, trained_by
 from modeling.models import Experiment
 from specs.declaration import InvalidSpec
 
@@ -80,6 +82,7 @@ def launched(
             user=user_of(request),
             seeds=seeds_of(experiment, count),
             keys=chosen,
+            take_other_code=takes_other_code(request),
             idempotency_key=request.POST.get("key", ""),
         )
     except InvalidSpec as error:
@@ -90,7 +93,9 @@ def launched(
         return refused_for_now(page, error)
     except (JobConflict, InvalidIdempotencyKey) as error:
         problem = getattr(error, "message", str(error))
-        return study_form(request, experiment, count=count, chosen=chosen, problem=problem)
+        return study_form(
+            request, experiment, count=count, chosen=chosen, problem=problem, status=409
+        )
     audit.record(
         "launch",
         workspace=study.workspace,
@@ -108,10 +113,14 @@ def study_form(
     chosen: Any,  # Any: keys, known or not
     count: int | None = None,
     problem: str = "",
+    status: int = 400,
 ) -> HttpResponse:
-    """The form with the cost of each variant; 400 where something was wrong with it."""
-    planned = plan_study(experiment, seeds_of(experiment, count or SEEDS), KEYS)
+    """The form with the cost of each variant; `status` where something was wrong with it."""
+    takes = takes_other_code(request)
+    seeds = seeds_of(experiment, count or SEEDS)
+    planned = plan_study(experiment, seeds, KEYS, take_other_code=takes)
     taken = [row for row in planned if row.spec is not None and row.key in {"base", *chosen}]
+    others = (trained_by(run) for row in planned for run in row.other_code.values())
     context = {
         "experiment": experiment,
         "version": experiment.version,
@@ -120,6 +129,8 @@ def study_form(
         "chosen": chosen,
         "count": request.POST.get("seeds", "") if count is None else count,
         "seeds_max": SEEDS_MAX,
+        "takes_other_code": takes,
+        "other_code": sorted(set(others)),
         "runs": sum(row.to_train for row in taken),
         "reused": sum(len(row.finished) for row in taken),
         "seconds_low": sum(row.seconds_low for row in taken),
@@ -127,8 +138,12 @@ def study_form(
         "problem": problem,
         "key": new_key(),
     }
-    status = 400 if problem else 200
-    return render(request, "backtests/study_new.html", context, status=status)
+    return render(request, "backtests/study_new.html", context, status=status if problem else 200)
+
+
+def takes_other_code(request: HttpRequest) -> bool:
+    """Whether the form asks for finished runs of other code; it does not as it opens."""
+    return request.POST.get("take_other_code") == "1"
 
 
 def asked_count(request: HttpRequest) -> int | None:
@@ -145,6 +160,7 @@ def study_detail(request: HttpRequest, pk: int) -> HttpResponse:
     context = {
         **live,
         "rows": table_of(study, live["parts"]),
+        "mixed_code": mixed_code_of(live["parts"]),
         "measures": MEASURES,
         "other_trades": OTHER_TRADES,
     }
@@ -168,7 +184,13 @@ def study_csv(request: HttpRequest, pk: int) -> HttpResponse:
 @require_safe
 def study_json(request: HttpRequest, pk: int) -> HttpResponse:
     study = fetched(request, pk)
-    document = {"id": study.pk, "name": study.name, "variants": table_json(study)}
+    parts = list(StudyRun.objects.of_study(study))
+    document = {
+        "id": study.pk,
+        "name": study.name,
+        "mixed_code": json_of(mixed_code_of(parts)),
+        "variants": table_json(study, parts),
+    }
     text = json.dumps(document, ensure_ascii=False, allow_nan=False)
     return sent(text, "application/json", f"study-{study.pk}.json")
 

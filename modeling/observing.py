@@ -18,6 +18,7 @@ from jobs.errors import JobFailed
 from jobs.exits import failed
 from jobs.spool import Row
 from jobs.statuses import EventKind, ExitKind
+from modeling.code_versions import CHANGED, changed_notice
 from modeling.models import Checkpoint, MetricPoint, TrainingRun
 from modeling.training import checkpoint as checkpoints
 from modeling.training.errors import CheckpointRejected
@@ -208,7 +209,8 @@ def newest_checkpoint(
             found = checkpoints.load_checkpoint(folder / row.name, sha256=row.sha256)
             if not provenance.fits(found.state["provenance"]):
                 raise CheckpointRejected("it is of another spec, other data or another seed")
-            _tell_changed_code(run, attempt, found, provenance)
+            before, running = found.state["provenance"]["code_version"], provenance.code_version
+            tell_changed_code(run, attempt, before=before, running=running, left="a checkpoint")
             return found
         except CheckpointRejected as error:
             reason = str(error)
@@ -224,16 +226,14 @@ def _reject(attempt: RunningAttempt, row: Checkpoint, reason: str) -> None:
     Checkpoint.objects.filter(pk=row.pk).delete()
 
 
-def _tell_changed_code(
-    run: TrainingRun,
-    attempt: RunningAttempt,
-    found: checkpoints.Checkpoint,
-    provenance: checkpoints.Provenance,
+def tell_changed_code(
+    run: TrainingRun, attempt: RunningAttempt, *, before: str, running: str, left: str
 ) -> None:
-    before = found.state["provenance"]["code_version"]
-    if before == provenance.code_version:
+    """Note, once for each version, that a run goes on with what other code has left."""
+    known = [notice.get("before") for notice in run.notices if notice["code"] == CHANGED]
+    if before == running or before in known:
         return
-    text = f"Goes on with code {provenance.code_version} from a checkpoint of code {before}."
+    text = f"Goes on with code {running} from {left} of code {before}."
     attempt.log(text, "warning")
-    run.notices = [*run.notices, {"code": "code_changed", "message": text}]
+    run.notices = [*run.notices, changed_notice(text, before)]
     attempt.write(lambda: run.save(update_fields=["notices"]))

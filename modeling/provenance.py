@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
-import subprocess
 from collections.abc import Sequence
 
 import torch
-from django.conf import settings
 
 from jobs.attempts import RunningAttempt
 from markets.candles.frame import Candles, candles_sha256
+from modeling.code_versions import code_version
 from modeling.models import TrainingRun
+from modeling.observing import tell_changed_code
 from modeling.training.checkpoint import Provenance
 from modeling.training.ranks import Ranks
 
@@ -30,9 +30,14 @@ def note_machine(
     if ranks.count > 1:
         name = f"{ranks.count} × {name}"
 
+    running = code_version()
+    if run.code_version and attempt.write(run.folds.exclude(finished_at=None).exists):
+        before = run.code_version
+        tell_changed_code(run, attempt, before=before, running=running, left="finished folds")
+
     def store() -> None:
         run.device, run.threads = name[:40], threads
-        run.code_version = code_version()
+        run.code_version = running
         run.libraries = {library: importlib.metadata.version(library) for library in LIBRARIES}
         run.data_sha256 = data_sha256
         run.save(update_fields=["device", "threads", "code_version", "libraries", "data_sha256"])
@@ -45,23 +50,6 @@ def data_digest(candles: Sequence[Candles]) -> str:
     """The checksum of the candles; of several instruments that of their checksums in order."""
     each = [candles_sha256(own) for own in candles]
     return each[0] if len(each) == 1 else hashlib.sha256("".join(each).encode()).hexdigest()
-
-
-def code_version() -> str:
-    """The package version, and the commit where one is known."""
-    version = importlib.metadata.version("outsample")
-    try:
-        found = subprocess.run(
-            ["git", "rev-parse", "--short=12", "HEAD"],
-            cwd=settings.ROOT,
-            capture_output=True,
-            text=True,
-            timeout=5,
-            check=False,
-        )
-    except OSError:
-        return version
-    return f"{version}+{found.stdout.strip()}" if found.returncode == 0 else version
 
 
 def provenance_of(run: TrainingRun) -> Provenance:

@@ -2,6 +2,7 @@ import pytest
 from rest_framework.test import APIClient
 
 from backtests.charts_compared import DASHES, equities_figure, losses_figure
+from backtests.comparing import RUN_AGAIN
 from jobs.statuses import JobStatus
 from modeling.presets import PRESETS
 from tests import factories
@@ -76,6 +77,26 @@ def test_other_candles_are_said_in_words(client, pair):
     assert "Not comparable" in page
     assert "other candles" in page
     assert "Not comparable" not in client.get(address(pair)).content.decode()
+
+
+@pytest.mark.parametrize("kind", ["runs", "backtests"])
+def test_columns_of_different_code_are_told_on_the_page_and_by_the_api(client, alice, pair, kind):
+    rows = pair if kind == "runs" else [run.backtests.get() for run in pair]
+    query = f"?{kind}={rows[0].pk},{rows[1].pk}"
+    assert "Different code" not in client.get(f"/compare/{query}").content.decode()
+    assert bearer(alice).get(f"/api/compare/{query}").json()["mixed_code"] is None
+    pair[1].code_version = "0.1.0+new"
+    pair[1].save()
+    assert RUN_AGAIN in client.get(f"/compare/{query}").content.decode()
+    found = bearer(alice).get(f"/api/compare/{query}").json()["mixed_code"]
+    assert [row["runs"] for row in found["versions"]] == [[pair[0].pk], [pair[1].pk]]
+
+
+def test_a_run_that_has_not_begun_is_of_no_other_code(client, pair):
+    waiting = factories.make_run(pair[0].experiment, seed=2, status=JobStatus.QUEUED)
+    waiting.code_version = ""
+    waiting.save()
+    assert "Different code" not in client.get(address([pair[0], waiting])).content.decode()
 
 
 def test_backtests_with_other_costs_are_not_comparable(client, pair):

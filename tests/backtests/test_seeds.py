@@ -10,12 +10,13 @@ from artifacts.store import local_path
 from backtests import seeds_pipeline
 from backtests.models import Backtest, SeedVerdict
 from backtests.seeds_pipeline import finished_seeds
-from backtests.seeds_table import seeds_table
+from backtests.seeds_table import RUN_AGAIN, seeds_table
 from backtests.services import create_experiment, launch_experiment
 from jobs.errors import JobFailed
 from jobs.models import Job
 from jobs.statuses import JobKind, JobStatus
 from modeling import seeds
+from modeling.code_versions import code_version
 from modeling.evaluation.heads import score_heads
 from modeling.evaluation.paired import mean_prediction
 from modeling.evaluation.paths import spread_of
@@ -70,6 +71,16 @@ def test_only_runs_with_a_finished_account_count_and_the_newest_of_each_seed(ali
     assert finished_seeds(experiment) == [new, other]
 
 
+def test_a_run_of_the_running_code_counts_before_a_newer_of_other_code(alice):
+    experiment = factories.make_experiment(alice.first_workspace())
+    ours, other, alone = (factories.make_run(experiment, seed=seed) for seed in (0, 0, 1))
+    for run in (ours, other, alone):
+        factories.make_backtest(run)
+    ours.code_version = code_version()
+    ours.save()
+    assert finished_seeds(experiment) == [ours, alone]
+
+
 @pytest.fixture
 def runs(alice):
     experiment = factories.make_experiment(alice.first_workspace())
@@ -92,6 +103,23 @@ def test_the_page_shows_mean_and_spread_of_the_runs_beside_their_mean_prediction
     assert '0.530</span> <span class="muted num">± 0.028' in section
     assert "Not better than buy and hold</span>" in section
     assert "Not better than it." in section
+
+
+def test_seeds_of_different_code_are_told_on_the_page_and_by_the_api(client, alice, runs):
+    row = factories.make_seed_verdict(*runs)
+    assert seeds_table(row, runs)["mixed_code"] is None
+    runs[1].code_version = "0.1.0+new"
+    runs[1].save()
+    client.force_login(alice)
+    page = client.get(f"/experiments/{row.experiment_id}/").content.decode()
+    section = page[page.index('id="seeds"') :].split("</section>")[0]
+    assert "trained by 2 code versions" in section
+    assert RUN_AGAIN in section
+    verdict = bearer(alice).get(f"/api/experiments/{row.experiment_id}/").json()["verdict"]
+    assert verdict["mixed_code"]["versions"] == [
+        {"code_version": "0.1.0", "runs": [runs[0].pk]},
+        {"code_version": "0.1.0+new", "runs": [runs[1].pk]},
+    ]
 
 
 def test_without_an_account_the_reason_stands_in_its_place(runs):

@@ -18,6 +18,7 @@ from jobs.models import Job
 from jobs.statuses import ExitKind, JobStatus
 from jobs.workers import claimant
 from markets.candles.synthetic import synthetic_candles
+from modeling.code_versions import changed_notice, code_version
 from modeling.models import Experiment, Trial
 from specs.declaration import InvalidSpec
 from tests import factories
@@ -44,8 +45,23 @@ def experiment(alice):
     )
 
 
-def launched(experiment, alice, keys=("bias_off", "scales_off"), seeds=SEEDS, key=""):
-    return launch_study(experiment, user=alice, seeds=seeds, keys=keys, idempotency_key=key)
+def launched(experiment, alice, keys=("bias_off", "scales_off"), seeds=SEEDS, key="", **more):
+    return launch_study(experiment, user=alice, seeds=seeds, keys=keys, idempotency_key=key, **more)
+
+
+def ran_before(experiment, code, seed=0):
+    """A run of the experiment that code of this version has finished, with its own backtest."""
+    run = factories.make_run(experiment, seed=seed)
+    run.code_version = code
+    run.save()
+    factories.make_backtest(run)
+    return run
+
+
+def base_runs(study):
+    """Of the base in order of the seeds: the run, and whether the study has made it."""
+    parts = rows_of(study)[BASE].runs.order_by("run__seed").select_related("run")
+    return [(part.run, part.job is not None) for part in parts]
 
 
 def rows_of(study):
@@ -86,12 +102,49 @@ def test_variant_that_cannot_be_is_a_row_with_its_reason(experiment, alice):
 
 
 def test_equal_finished_run_of_the_base_is_taken_over(experiment, alice):
-    run = factories.make_run(experiment, seed=0)
-    factories.make_backtest(run)
-    study = launched(experiment, alice)
-    first, second = rows_of(study)[BASE].runs.order_by("run__seed")
-    assert (first.run, first.job) == (run, None)
-    assert second.run.job.status == JobStatus.QUEUED
+    run = ran_before(experiment, code_version())
+    first, second = base_runs(launched(experiment, alice))
+    assert first == (run, False)
+    assert second[0].job.status == JobStatus.QUEUED
+
+
+def test_run_of_other_code_is_trained_again(experiment, alice):
+    old = ran_before(experiment, "0.0.9")
+    (run, is_made), _ = base_runs(launched(experiment, alice))
+    assert (run.seed, is_made) == (old.seed, True)
+    assert run != old
+
+
+def test_run_of_other_code_is_taken_over_where_that_is_asked_for(experiment, alice):
+    old = ran_before(experiment, "0.0.9")
+    first, _ = base_runs(launched(experiment, alice, take_other_code=True))
+    assert first == (old, False)
+
+
+def test_run_that_went_on_from_other_code_is_trained_again(experiment, alice):
+    run = ran_before(experiment, code_version())
+    run.notices = [changed_notice("Goes on.", "0.0.9")]
+    run.save()
+    (_, is_made), _ = base_runs(launched(experiment, alice))
+    assert is_made
+
+
+@pytest.mark.parametrize("take_other_code", [True, False])
+def test_newest_run_of_the_running_code_is_taken_before_a_newer_of_other(
+    experiment, alice, take_other_code
+):
+    ran_before(experiment, code_version())
+    ours = ran_before(experiment, code_version())
+    ran_before(experiment, "0.0.9")
+    first, _ = base_runs(launched(experiment, alice, take_other_code=take_other_code))
+    assert first == (ours, False)
+
+
+def test_newest_of_several_runs_of_other_code_is_taken(experiment, alice):
+    ran_before(experiment, "0.0.9")
+    newest = ran_before(experiment, "0.0.8")
+    first, _ = base_runs(launched(experiment, alice, take_other_code=True))
+    assert first == (newest, False)
 
 
 def test_variants_of_an_earlier_study_are_not_made_again(experiment, alice):
@@ -105,8 +158,9 @@ def test_same_key_gives_the_same_study(experiment, alice):
     first = launched(experiment, alice, key="once")
     assert launched(experiment, alice, key="once") == first
     assert Study.objects.count() == 1
-    with pytest.raises(JobConflict):
-        launched(experiment, alice, key="once", seeds=(7,))
+    for other in ({"seeds": (7,)}, {"take_other_code": True}):
+        with pytest.raises(JobConflict):
+            launched(experiment, alice, key="once", **other)
 
 
 def test_full_queue_refuses_before_anything_is_made(experiment, alice, settings):
@@ -143,8 +197,7 @@ def test_seeds_begin_with_those_of_the_spec(experiment):
 
 
 def test_cancel_stops_all_that_is_open_and_leaves_taken_over_runs(experiment, alice):
-    run = factories.make_run(experiment, seed=0)
-    factories.make_backtest(run)
+    run = ran_before(experiment, code_version())
     study = launched(experiment, alice)
     cancel_study(study, user=alice)
     run.refresh_from_db()

@@ -7,12 +7,22 @@ import pytest
 
 from accounts.models import AuditEvent, Role
 from backtests.models import Study, StudyRun, StudyVariant
-from backtests.study_table import NOT_YET, OTHER_TRADES, WITHHELD, table_of, word_of
+from backtests.specs import ExperimentSpec
+from backtests.study_table import (
+    NOT_YET,
+    OTHER_TRADES,
+    TRAIN_AGAIN,
+    WITHHELD,
+    mixed_code_of,
+    table_of,
+    word_of,
+)
 from backtests.variants import KEYS, SAME_AS_BASE
 from jobs.models import Job
 from jobs.statuses import JobStatus
 from markets.candles.synthetic import synthetic_candles
 from modeling.models import TrainingRun
+from modeling.services import with_data
 from tests import factories
 from tests.api import bearer, refusal
 
@@ -176,6 +186,72 @@ def test_interval_that_holds_zero_is_not_shown(client, study):
     with_comparison(study, **{"action.auc": FOUND | {"interval": [-0.01, 0.02]}})
     assert cells_of(study)["action.auc"].word == "not_shown"
     assert "not shown" in client.get(f"/studies/{study.pk}/").content.decode()
+
+
+def with_other_code(study):
+    """The study once all its runs have finished, one of them by other code."""
+    run = with_comparison(study).runs.first().run
+    TrainingRun.objects.exclude(pk=run.pk).update(code_version="0.1.0+new")
+    TrainingRun.objects.filter(pk=run.pk).update(code_version="0.1.0+old")
+    return run
+
+
+def test_runs_of_other_code_are_named_above_the_table(client, study):
+    with_comparison(study)
+    assert "Different code" not in client.get(f"/studies/{study.pk}/").content.decode()
+    run = with_other_code(study)
+    page = client.get(f"/studies/{study.pk}/").content.decode()
+    notice = page[page.index("Different code") :].split("</ul>")[0]
+    assert TRAIN_AGAIN in notice
+    assert f'<code>0.1.0+old</code>: <a class="target" href="/runs/{run.pk}/">' in notice
+    assert notice.count("/runs/") == 6
+
+
+def test_unfinished_run_of_other_code_is_in_no_table_yet(study):
+    run = with_other_code(study)
+    Job.objects.filter(pk=run.job_id).update(status=JobStatus.RUNNING, ended_at=None)
+    assert mixed_code_of(StudyRun.objects.of_study(study)) is None
+
+
+def test_files_and_api_name_the_code_of_every_run(client, alice, study):
+    run = with_other_code(study)
+    document = client.get(f"/studies/{study.pk}/table.json").json()
+    old = document["mixed_code"]["versions"][0]
+    assert old == {"code_version": "0.1.0+old", "runs": [run.pk]}
+    body = bearer(alice).get(f"/api/studies/{study.pk}/").json()
+    assert body["mixed_code"] == document["mixed_code"]
+    assert TRAIN_AGAIN in body["mixed_code"]["message"]
+    row = next(row for row in body["variants"] if row["key"] == "bias_off")
+    assert {part["code_version"] for part in row["runs"]} == {"0.1.0+old", "0.1.0+new"}
+    text = client.get(f"/studies/{study.pk}/table.csv").content.decode()
+    lines = csv.DictReader(io.StringIO(text))
+    found = {line["variant"]: line["code_versions"] for line in lines}
+    assert found["bias_off"] == "0.1.0+old; 0.1.0+new"
+    assert found["base"] == "0.1.0+new"
+
+
+def test_form_trains_runs_of_other_code_again_unless_they_are_taken_over(client, experiment):
+    run = factories.make_run(experiment)
+    factories.make_backtest(run)
+    # As the digest of the spec that the base is planned with.
+    digest = with_data(ExperimentSpec.parse(experiment.spec).sha256(), experiment.pool)
+    type(experiment).objects.update(spec_sha256=digest)
+    path = f"/experiments/{experiment.pk}/study/"
+    opened = client.get(path)
+    assert "1 by other code, trained again" in opened.content.decode()
+    assert opened.context["other_code"] == ["0.1.0"]
+    asked = {"action": "estimate", "variants": ["bias_off"], "seeds": "1"}
+    assert launch(client, experiment, **asked).context["runs"] == 2
+    taken = launch(client, experiment, **asked, take_other_code="1")
+    assert (taken.context["runs"], taken.context["reused"]) == (1, 1)
+    assert 'value="1" checked' in taken.content.decode()
+    assert launch(client, experiment, seeds="1", take_other_code="1").status_code == 302
+    assert run.study_runs.get().job is None
+
+
+def test_form_without_runs_of_other_code_does_not_ask(client, experiment):
+    page = client.get(f"/experiments/{experiment.pk}/study/").content.decode()
+    assert "take_other_code" not in page
 
 
 def test_leak_alarm_of_one_run_withholds_what_is_compared_with_it(study):
