@@ -44,6 +44,20 @@ def launch_by_hand(page, live_server, experiment):
     return Study.objects.get()
 
 
+@pytest.mark.parametrize("size", SIZES)
+def test_each_box_stands_in_one_line_with_the_label_of_its_variant(
+    page, live_server, experiment, size
+):
+    width, height = SIZES[size]
+    page.set_viewport_size({"width": width, "height": height})
+    sign_in(page, live_server)
+    page.goto(f"{live_server.url}/experiments/{experiment.pk}/study/")
+    for row in page.locator("tbody tr:has(.pick)").all():
+        box, label = row.locator(".pick").bounding_box(), row.locator("label").bounding_box()
+        assert box["x"] + box["width"] <= label["x"]
+        assert box["y"] < label["y"] + 9 < box["y"] + box["height"]  # the middle of its first line
+
+
 def test_an_ablation_is_launched_filled_cancelled_and_resumed(page, live_server, experiment):
     seen = watched(page, live_server)
     sign_in(page, live_server)
