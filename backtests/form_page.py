@@ -19,7 +19,7 @@ from backtests.presets import preset as preset_named
 from backtests.services import estimate
 from backtests.specs import ExperimentSpec
 from markets.models import DatasetVersion
-from modeling.models import Experiment
+from modeling.models import Experiment, span_used
 from modeling.presets import PRESETS, PURPOSE
 from modeling.services import plan_for
 from specs.declaration import InvalidSpec
@@ -48,10 +48,7 @@ def _preset_cost(name: str, versions: list[DatasetVersion]) -> Part:
 def split_ribbon(found: Part, spec: ExperimentSpec, versions: list[DatasetVersion]) -> Part:
     """Folds, gaps and hold-out as parts of one strip, in percent of the span that is used."""
     bar = versions[0].bar
-    first, last = spec.data.within(
-        min(version.first_at for version in versions),
-        max(version.last_at for version in versions) + bar,
-    )
+    first, last = span_used(spec, versions)
     whole = last - first
     label = bar * max(spec.windows.horizon_bars, spec.target.regime_bars)
 

@@ -5,6 +5,7 @@ from modeling.models.experiments import (
     RunQuerySet,
     TrainingRun,
     instrument_name,
+    span_used,
 )
 from modeling.models.folds import BaselineScore, Checkpoint, Fold, MetricPoint
 from modeling.models.predictions import HoldoutOpening, PredictionSet
@@ -26,4 +27,5 @@ __all__ = [
     "Trial",
     "TrialQuerySet",
     "instrument_name",
+    "span_used",
 ]

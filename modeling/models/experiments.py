@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -110,6 +111,16 @@ def instrument_name(version: DatasetVersion) -> str:
     """What a pool calls its instrument: the same words mean the same instrument."""
     instrument: Instrument = version.dataset.instrument
     return f"{instrument} perpetual" if instrument.kind == Kind.PERPETUAL else str(instrument)
+
+
+def span_used(spec: ModelSpec, versions: list[DatasetVersion]) -> tuple[datetime, datetime]:
+    """From the first open to the last close that a spec uses of any of these versions.
+
+    Raises InvalidSpec when nothing is left.
+    """
+    bar = versions[0].bar
+    first = min(version.first_at for version in versions)
+    return spec.data.within(first, max(version.last_at for version in versions) + bar)
 
 
 class RunQuerySet(VisibleQuerySet):

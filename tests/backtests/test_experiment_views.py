@@ -1,5 +1,7 @@
 import json
+import re
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from threading import Barrier
 
 import pytest
@@ -15,6 +17,7 @@ from jobs.models import Job
 from jobs.statuses import JobStatus
 from markets.candles.synthetic import synthetic_candles
 from modeling.models import Experiment, TrainingRun
+from modeling.specs import DataSpec
 from tests import factories
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("signed_in")]
@@ -39,6 +42,20 @@ def test_the_list_shows_preset_parameters_and_best_verdict(client, alice):
     assert "50\u2009662" in page
     assert "Not better" in page
     assert "[−3.10, 1.20]" in page
+
+
+def test_the_list_shows_the_days_that_the_spec_uses_of_its_candles(client, version):
+    factories.make_experiment(version.workspace, version)
+    late = factories.make_experiment(version.workspace, version)
+    data = DataSpec(from_at=version.first_at + timedelta(days=10))
+    late.model_spec = late.model_spec.model_copy(update={"data": data})
+    late.save()
+    page = client.get("/experiments/").content.decode()
+    days = re.findall(r'<span class="num">(\d{4}-\d\d-\d\d)</span>', page)
+    first, tenth, last = (
+        f"{at:%Y-%m-%d}" for at in (version.first_at, data.from_at, version.last_at)
+    )
+    assert days == [tenth, last, first, last]
 
 
 def test_the_list_needs_at_most_eight_queries(client, alice, django_assert_max_num_queries):
