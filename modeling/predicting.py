@@ -25,6 +25,7 @@ from modeling.evaluation.heads import score_heads
 from modeling.evaluation.table import Table, write_predictions
 from modeling.judging import add_certainty
 from modeling.models import ModelPrediction, instrument_name
+from modeling.predictable import readable
 from modeling.sealed import closed_within, instant, sealed_candles
 from modeling.storing import write_end
 from modeling.trained import (
@@ -116,11 +117,7 @@ def _require_known_features(row: ModelPrediction) -> None:
 
 
 def _readable(row: ModelPrediction, attempt: RunningAttempt) -> tuple[Candles, list[Notice]]:
-    """The candles the model may see, and what is to be said about them.
-
-    Its own market begins where its training data began, so that features are equal bit for bit, and
-    ends at the seal; nothing behind it is even read on.
-    """
+    """The candles the model may see, and what is to be said about them; nothing else is read on."""
     model, version = row.model, row.version
     whole = sealed_candles(version)
     notices: list[Notice] = []
@@ -134,10 +131,8 @@ def _readable(row: ModelPrediction, attempt: RunningAttempt) -> tuple[Candles, l
         ]
     if not model.shares_market_of(version):
         return whole, notices
-    first = model.run.experiment.model_spec.data.from_at or version.first_at
     sealed_after = attempt.write(lambda: model.sealed_after(version))
-    end = version.last_at + version.bar
-    candles = closed_within(whole, first, min(end, sealed_after or end))
+    candles = closed_within(whole, *readable(model, version, sealed_after))
     closed = int((whole.close_time > ns_of(sealed_after)).sum()) if sealed_after else 0
     if not closed:
         return candles, notices

@@ -13,6 +13,7 @@ from jobs.statuses import JobKind, JobStatus, Queue
 from markets.models import DatasetVersion
 from markets.services.datasets import hold_for_use
 from modeling.models import Fold, ModelPrediction, RegisteredModel, TrainingRun
+from modeling.predictable import Limits
 from specs.declaration import InvalidSpec
 
 # What a fold must have kept to work on other candles.
@@ -86,8 +87,8 @@ def launch_prediction(
     False.
 
     Raises InvalidSpec for a version it cannot use, RegistryRefused for a retired model and for a
-    version that is sealed as a whole, QueueFull over a quota, JobConflict when the key belongs to
-    other work.
+    version of which nothing can be predicted, QueueFull over a quota, JobConflict when the key belongs
+    to other work.
     """
     request_sha256 = hashlib.sha256(f"predict {model.pk} {version.pk}".encode()).hexdigest()
     if job := replay(model.workspace, idempotency_key, request_sha256):
@@ -129,13 +130,8 @@ def _require_fitting(model: RegisteredModel, version: DatasetVersion) -> None:
                 f"{trained.timeframe}, on which the model was trained"
             }
         )
-    sealed_after = model.sealed_after(version)
-    if sealed_after is not None and version.first_at + version.bar > sealed_after:
-        raise RegistryRefused(
-            "holdout_sealed",
-            f"All bars of {version} close after {sealed_after:%Y-%m-%d %H:%M} UTC, where the hold-out "
-            "of the experiment is sealed. Open the hold-out with the run of this model first.",
-        )
+    if obstacle := Limits.of(model).obstacle(version):
+        raise RegistryRefused(obstacle.code, obstacle.text)
 
 
 def _checked_name(run: TrainingRun, name: str) -> str:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from django.contrib import messages
@@ -21,6 +22,7 @@ from modeling.cards import trained_on
 from modeling.downloads import card_answer, csv_answer, parquet_answer, weights_answer
 from modeling.measures import head_verdicts, score_table
 from modeling.models import ModelPrediction, RegisteredModel, TrainingRun
+from modeling.predictable import Limits
 from modeling.prediction_page import Judged, head_answer, predictions_context, window_answer
 from modeling.registry import (
     NAME_MAX,
@@ -269,6 +271,16 @@ def _prediction(request: HttpRequest, pk: int, prediction: int) -> ModelPredicti
     return with_job(rows.filter(pk=prediction, model=pk))
 
 
+def offered(model: RegisteredModel, versions: Iterable[DatasetVersion]) -> dict[str, Any]:
+    """The versions that can be predicted, and those that cannot with the reason."""
+    limits = Limits.of(model)
+    found = [(version, limits.obstacle(version)) for version in versions]
+    return {
+        "versions": [version for version, obstacle in found if obstacle is None],
+        "refused_versions": [pair for pair in found if pair[1] is not None],
+    }
+
+
 def _page(
     request: HttpRequest, model: RegisteredModel, *, status: int = 200, problem: str = ""
 ) -> HttpResponse:
@@ -284,7 +296,7 @@ def _page(
         "scores": score_table(model.run.metrics),
         "verdicts": head_verdicts(model.run.verdict),
         "stages": RegisteredModel.Stage.choices,
-        "versions": fitting.order_by("dataset__name", "-number")[:VERSIONS_SHOWN],
+        **offered(model, fitting.order_by("dataset__name", "-number")[:VERSIONS_SHOWN]),
         "predictions": predictions,
         "problem": problem,
         "key": new_key(),

@@ -26,7 +26,18 @@ STATE: dict[str, Any] = {
 
 
 def loadable(run: TrainingRun) -> Fold:
-    """The last fold of a run with weights and with all that a registered model needs."""
+    """The last fold of a run with weights and with all that a registered model needs.
+
+    Its features and windows are short, so that the 40 days of a made version hold many.
+    """
+    spec = run.experiment.model_spec
+    run.experiment.model_spec = spec.model_copy(
+        update={
+            "features": spec.features.model_copy(update={"scales": (1,)}),
+            "windows": spec.windows.model_copy(update={"context_bars": 24}),
+        }
+    )
+    run.experiment.save(update_fields=["model_spec"])
     fold = run.folds.latest("number")
     weights = {"w": np.arange(3, dtype=np.float32)}
     fold.weights = make_stored(

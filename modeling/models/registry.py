@@ -71,18 +71,22 @@ class RegisteredModel(WorkspaceRow):
         trained: list[DatasetVersion] = self.run.experiment.pool
         return any(bare_symbol(row.dataset.instrument) == wanted for row in trained)
 
-    def sealed_after(self, version: DatasetVersion) -> datetime | None:
-        """The instant behind which this version stays closed; None where nothing is sealed.
+    @property
+    def seal(self) -> datetime | None:
+        """The instant behind which its market stays closed; None where nothing is sealed.
 
-        The seal is that of the model's experiment and holds for its market until the hold-out has
-        been opened with the model's own run.
+        It is that of the model's experiment, until the hold-out has been opened with the model's own
+        run.
         """
         experiment = self.run.experiment
-        has_holdout = experiment.holdout_until > experiment.holdout_at
-        if not has_holdout or not self.shares_market_of(version):
+        if experiment.holdout_until <= experiment.holdout_at:
             return None
         is_open = HoldoutOpening.objects.filter(run=self.run_id).exists()
-        return None if is_open else experiment.holdout_at
+        return None if is_open else experiment.holdout_at  # type: ignore[no-any-return]  # a row's column
+
+    def sealed_after(self, version: DatasetVersion) -> datetime | None:
+        """The instant behind which this version stays closed; None where nothing is sealed."""
+        return self.seal if self.shares_market_of(version) else None
 
     @property
     def out_of_sample_from(self) -> datetime:

@@ -1,5 +1,6 @@
 import hashlib
 import json
+from datetime import UTC, datetime
 
 import pytest
 from django.test import Client
@@ -231,9 +232,10 @@ def test_a_version_that_is_unknown_foreign_or_not_accepted_is_refused(alice, mod
 
 def test_a_version_that_lies_behind_the_seal_is_refused_until_it_is_opened(alice, model):
     experiment = model.run.experiment
-    later = factories.candles_of(experiment.version)
-    start = int(0.9 * len(later))
-    version = factories.make_version(model.workspace, candles=later.slice(start, len(later)))
+    later = factories.synthetic_candles(
+        days=30, seed=3, timeframe_minutes=60, end_at=datetime(2024, 3, 20, tzinfo=UTC)
+    )
+    version = factories.make_version(model.workspace, candles=later)
     assert refusal(ask(alice, model, version), 409)["code"] == "holdout_sealed"
     HoldoutOpening.objects.create(
         workspace=model.workspace,
@@ -244,6 +246,37 @@ def test_a_version_that_lies_behind_the_seal_is_refused_until_it_is_opened(alice
         until_at=experiment.holdout_until,
     )
     assert ask(alice, model, version).status_code == 202
+
+
+def test_a_version_of_which_nothing_can_be_predicted_is_refused_and_offered_with_the_reason(
+    client, alice, model
+):
+    candles = factories.candles_of(model.run.experiment.version)
+    short = factories.make_version(model.workspace, symbol="SOL/USDT", candles=candles.slice(0, 9))
+    learned = factories.make_version(model.workspace, candles=candles.slice(0, 400))
+    fits = factories.make_version(model.workspace, symbol="ETH/USDT")
+    refused = refusal(ask(alice, model, short), 409)
+    assert refused["code"] == "not_enough_history"
+    assert "has 9 bars that this model may see; its first window needs" in refused["detail"]
+    assert refusal(ask(alice, model, learned), 409)["code"] == "nothing_to_predict"
+    assert not ModelPrediction.objects.exists()
+    page = page_of(client, model)
+    choices = page.split('id="version"')[1].split("</select>")[0]
+    assert f'value="{fits.pk}"' in choices
+    assert not any(f'value="{version.pk}"' in choices for version in (short, learned))
+    assert f"disabled>{short}: 9 bars, " in choices
+    assert f"disabled>{learned}: nothing new to this model<" in choices
+
+
+def test_one_bar_less_than_the_first_window_needs_is_too_short(alice, model):
+    candles = factories.synthetic_candles(days=30, seed=3, timeframe_minutes=60)
+    just, less = (
+        factories.make_version(model.workspace, symbol="SOL/USDT", candles=candles.slice(0, bars))
+        for bars in (358, 357)
+    )
+    said = refusal(ask(alice, model, less), 409)["detail"]
+    assert "has 357 bars that this model may see; its first window needs 358" in said
+    assert ask(alice, model, just).status_code == 202
 
 
 def test_the_seal_holds_for_its_own_market_and_only_where_there_is_one(model):
