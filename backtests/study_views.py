@@ -38,7 +38,7 @@ from backtests.views import sent
 from jobs.errors import InvalidIdempotencyKey, JobConflict, QueueFull
 from jobs.services import RESUMABLE
 from jobs.statuses import TERMINAL
-from jobs.views import STOP_POLLING, ask_for, refused_for_now
+from jobs.views import STOP_POLLING, ask_for, refused, refused_for_now
 from modeling.code_versions import json_of, trained_by
 from modeling.models import Experiment
 from specs.declaration import InvalidSpec
@@ -155,7 +155,10 @@ def asked_count(request: HttpRequest) -> int | None:
 
 @require_safe
 def study_detail(request: HttpRequest, pk: int) -> HttpResponse:
-    study = fetched(request, pk)
+    return study_page(request, fetched(request, pk))
+
+
+def study_page(request: HttpRequest, study: Study, *, status: int = 200) -> HttpResponse:
     live = live_context(study)
     context = {
         **live,
@@ -164,7 +167,7 @@ def study_detail(request: HttpRequest, pk: int) -> HttpResponse:
         "measures": MEASURES,
         "other_trades": OTHER_TRADES,
     }
-    return render(request, "backtests/study_detail.html", context)
+    return render(request, "backtests/study_detail.html", context, status=status)
 
 
 @require_safe
@@ -207,8 +210,11 @@ def study_resume(request: HttpRequest, pk: int) -> HttpResponse:
 
 def changed(request: HttpRequest, pk: int, action: str, change: Any, said: str) -> HttpResponse:
     """Cancel or resume; a refusal is said on the page of the study."""
-    ask_for(request, fetched(request, pk), action, change, subject=f"study {pk}", said=said)
-    return redirect("backtests:study_detail", pk)
+    study = fetched(request, pk)
+    error = ask_for(request, study, action, change, subject=f"study {pk}", said=said)
+    if error is None:
+        return redirect("backtests:study_detail", pk)
+    return refused(study_page(request, fetched(request, pk)), error)
 
 
 def fetched(request: HttpRequest, pk: int) -> Study:

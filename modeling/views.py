@@ -10,9 +10,8 @@ from django.views.decorators.gzip import gzip_page
 from django.views.decorators.http import conditional_page, require_POST, require_safe
 
 from accounts.editing import listing, new_key, search_text
-from jobs.errors import QueueFull
 from jobs.statuses import JobStatus
-from jobs.views import STOP_POLLING, ask_for, live_context, log_lines, refused_for_now, with_job
+from jobs.views import STOP_POLLING, ask_for, live_context, log_lines, refused, with_job
 from markets.candles.aggregate import MAX_POINTS
 from markets.chart_answers import chart_answer
 from markets.models import DatasetVersion
@@ -133,11 +132,9 @@ def run_resume(request: HttpRequest, pk: int) -> HttpResponse:
     run = fetched(request, pk)
     said = "The run goes on from its last checkpoint."
     error = ask_for(request, run, "resume", resume_run, subject=run.pk, said=said)
-    if isinstance(error, QueueFull):
-        return refused_for_now(run_page(request, run), error)
-    if error is not None:
-        return run_page(request, fetched(request, pk), status=409)
-    return redirect("modeling:run_detail", run.pk)
+    if error is None:
+        return redirect("modeling:run_detail", run.pk)
+    return refused(run_page(request, fetched(request, pk)), error)
 
 
 def visible_runs(request: HttpRequest) -> RunQuerySet:

@@ -7,12 +7,13 @@ from django.views.decorators.http import require_http_methods, require_POST
 from accounts import audit
 from accounts.editing import editing_membership, new_key, require_editor_of, user_of
 from jobs.errors import InvalidIdempotencyKey, JobConflict
-from jobs.views import ask_for
+from jobs.views import ask_for, refused
 from markets.forms import dress
 from markets.models import Import
 from markets.services.downloads import can_continue, go_on, launch_download, launch_newer
 from markets.specs import DownloadSpec
 from markets.views.datasets import fetched_version
+from markets.views.imports import fetched_import, import_page
 from specs.declaration import InvalidSpec
 from specs.forms import SpecForm
 
@@ -75,8 +76,11 @@ def download_newer(request: HttpRequest, pk: int) -> HttpResponse:
 @require_POST
 def download_resume(request: HttpRequest, pk: int) -> HttpResponse:
     row = get_object_or_404(Import.objects.visible_to(request.user), pk=pk)
-    ask_for(request, row, "resume", go_on, subject=row.sent_name, said="The download goes on.")
-    return redirect("markets:import_detail", row.pk)
+    said = "The download goes on."
+    error = ask_for(request, row, "resume", go_on, subject=row.sent_name, said=said)
+    if error is None:
+        return redirect("markets:import_detail", row.pk)
+    return refused(import_page(request, fetched_import(request, pk)), error)
 
 
 def started(request: HttpRequest, row: Import) -> HttpResponse:

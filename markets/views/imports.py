@@ -111,7 +111,10 @@ def demo_load(request: HttpRequest) -> HttpResponse:
 
 @require_safe
 def import_detail(request: HttpRequest, pk: int) -> HttpResponse:
-    row = fetched_import(request, pk)
+    return import_page(request, fetched_import(request, pk))
+
+
+def import_page(request: HttpRequest, row: Import) -> HttpResponse:
     form = SettingsForm(row) if may_go_on(request, row) else None
     return render(request, "markets/import_detail.html", detail_context(row, form))
 

@@ -108,6 +108,14 @@ def ask_for(
     return None
 
 
+def refused(page: HttpResponse, error: JobConflict | QueueFull) -> HttpResponse:
+    """The page that says why nothing changed: 429 over a quota, else 409."""
+    if isinstance(error, QueueFull):
+        return refused_for_now(page, error)
+    page.status_code = 409
+    return page
+
+
 def refused_for_now(page: HttpResponse, error: QueueFull) -> HttpResponse:
     """The page that says why nothing was started, as 429 with the time to wait."""
     page.status_code = 429

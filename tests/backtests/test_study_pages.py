@@ -301,6 +301,33 @@ def test_cancelled_study_can_be_resumed(client, study):
     assert list(actions)[-2:] == ["cancel", "resume"]
 
 
+def test_cancel_and_resume_that_are_refused_are_409_with_the_page(client, study):
+    running = client.post(f"/studies/{study.pk}/resume/")
+    assert running.status_code == 409
+    assert "Nothing of this study was stopped." in running.content.decode()
+    client.post(f"/studies/{study.pk}/cancel/")
+    again = client.post(f"/studies/{study.pk}/cancel/")
+    assert again.status_code == 409
+    assert "Nothing of this study is open." in again.content.decode()
+    assert "Table of the study" in again.content.decode()
+
+
+def test_resume_over_a_quota_is_429_with_the_page(client, study, settings):
+    client.post(f"/studies/{study.pk}/cancel/")
+    settings.JOBS_QUEUED_TRAININGS = 1
+    full = client.post(f"/studies/{study.pk}/resume/")
+    assert full.status_code == 429
+    assert full["Retry-After"]
+    assert "the limit is 1" in full.content.decode()
+    assert not Job.objects.filter(status=JobStatus.QUEUED).exists()
+
+
+def test_key_of_another_request_is_409_with_the_form(client, experiment, study):
+    answer = launch(client, experiment, seeds="1")
+    assert answer.status_code == 409
+    assert "Use a new key" in answer.content.decode()
+
+
 def test_list_finds_by_name_and_asks_few_questions(client, study, django_assert_max_num_queries):
     with django_assert_max_num_queries(8):
         page = client.get("/studies/").content.decode()
