@@ -158,7 +158,7 @@ def study_detail(request: HttpRequest, pk: int) -> HttpResponse:
     return study_page(request, fetched(request, pk))
 
 
-def study_page(request: HttpRequest, study: Study, *, status: int = 200) -> HttpResponse:
+def study_page(request: HttpRequest, study: Study) -> HttpResponse:
     live = live_context(study)
     context = {
         **live,
@@ -167,7 +167,7 @@ def study_page(request: HttpRequest, study: Study, *, status: int = 200) -> Http
         "measures": MEASURES,
         "other_trades": OTHER_TRADES,
     }
-    return render(request, "backtests/study_detail.html", context, status=status)
+    return render(request, "backtests/study_detail.html", context)
 
 
 @require_safe
