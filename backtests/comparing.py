@@ -20,6 +20,7 @@ from markets.models import DatasetVersion
 from modeling.code_versions import MixedCode, mixed_code, trained_by
 from modeling.measures import HEAD_MEASURES, HEADS
 from modeling.models import Fold, PredictionSet, TrainingRun
+from specs.forms import in_words
 
 LEAST, MOST = 2, 10
 SHORT = 40
@@ -111,11 +112,14 @@ class Comparison:
         return mixed_code(begun, RUN_AGAIN)
 
     def settings(self) -> list[Row]:
-        """Data, code and every field of the spec, each with whether the columns differ in it."""
+        """Data, code and every field of the spec, each with whether the columns differ in it, as values and
+        in words.
+        """
         rows = [*self._data_and_code(), *self._spec()]
         for row in rows:
             read = row.pop("read", row["cells"])
             row["differs"] = any(value != read[0] for value in read)
+            row["words"] = [in_words(value, row.get("choices", {})) for value in row["cells"]]
         return rows
 
     def measures(self) -> list[Row]:

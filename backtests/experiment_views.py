@@ -56,7 +56,7 @@ from modeling.models import Experiment, TrainingRun, Trial
 from modeling.openings import openable_runs, openings_seen
 from modeling.presets import PRESETS
 from specs.declaration import InvalidSpec
-from specs.forms import changed_fields
+from specs.forms import changed_fields, in_words
 
 SORTS = {"name": "name", "preset": "preset", "runs": "run_count", "created": "created_at"}
 DEFAULT_PRESET = "tiny"
@@ -378,9 +378,9 @@ def spec_rows(spec: ExperimentSpec, preset: str) -> list[dict[str, Any]]:
     rows = [
         {
             **setting._asdict(),
-            "value": value_at(spec, setting.path),
+            "value": in_words(value_at(spec, setting.path), setting.choices),
             "is_changed": setting.path in changed,
-            "base": changed[setting.path][1] if setting.path in changed else None,
+            "base": in_words(changed.get(setting.path, (None, None))[1], setting.choices),
         }
         for setting in declared_settings()
         if is_read(spec.network.kind, setting.path)

@@ -23,6 +23,7 @@ from modeling.models import Experiment, span_used
 from modeling.presets import PRESETS, PURPOSE
 from modeling.services import plan_for
 from specs.declaration import InvalidSpec
+from specs.forms import in_words
 
 # More folds than this are drawn as thin lines, one below the other.
 LOOSE_FOLDS = 20
@@ -157,7 +158,11 @@ def spec_difference(spec: ExperimentSpec, source: ExperimentSpec) -> list[Part]:
 def _differing(ours: Part, theirs: Part) -> list[Part]:
     """What differs of the settings that both sides read."""
     return [
-        {**setting._asdict(), "source": theirs[setting.path], "value": ours[setting.path]}
+        {
+            **setting._asdict(),
+            "source": in_words(theirs[setting.path], setting.choices),
+            "value": in_words(ours[setting.path], setting.choices),
+        }
         for setting in declared_settings()
         if all(is_read(side[KIND], setting.path) for side in (ours, theirs))
         and _text(ours[setting.path]) != _text(theirs[setting.path])

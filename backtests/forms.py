@@ -12,7 +12,7 @@ from markets.forms import dress
 from markets.models import DatasetVersion
 from modeling.models import Experiment
 from specs.declaration import InvalidSpec
-from specs.forms import SpecForm, declared_fields
+from specs.forms import SpecForm, choices_of, declared_fields
 from specs.strict_json import parse_json
 
 # Sections of the form in the order of the path, with what they are for.
@@ -41,6 +41,7 @@ class Setting(NamedTuple):
     section: str
     label: str
     unit: str
+    choices: dict[str, str]
 
 
 def declared_settings() -> Iterator[Setting]:
@@ -48,7 +49,8 @@ def declared_settings() -> Iterator[Setting]:
     for path, info in declared_fields(ExperimentSpec):
         extra = info.json_schema_extra if isinstance(info.json_schema_extra, dict) else {}
         section = SECTIONS[path.split(".")[0]][0]
-        yield Setting(path, section, str(info.title), str(extra.get("unit", "")))
+        unit = str(extra.get("unit", ""))
+        yield Setting(path, section, str(info.title), unit, choices_of(info))
 
 
 def value_at(spec: ExperimentSpec, path: str) -> Any:  # Any: a field of any type

@@ -8,6 +8,7 @@ from typing import Any
 
 from backtests.specs import ExperimentSpec
 from specs.declaration import InvalidSpec
+from specs.forms import choices_of, in_words
 
 BASE = "base"
 BASE_LABEL = "Base"
@@ -124,9 +125,11 @@ def _in_words(change: Change, base: ExperimentSpec) -> str:
             field = type(section).model_fields[name]
             extra = field.json_schema_extra
             unit = str(extra.get("unit", "")) if isinstance(extra, dict) else ""
-            before = _shown(getattr(section, name))
-            after = " ".join(filter(None, [_shown(value), unit if value != "none" else ""]))
-            if before != _shown(value):
+            labels = choices_of(field)
+            before = _shown(in_words(getattr(section, name), labels))
+            then = _shown(in_words(value, labels))
+            after = " ".join(filter(None, [then, unit if value != "none" else ""]))
+            if before != then:
                 parts.append(f"{field.title} {before} → {after}")
     return ", ".join(parts)
 

@@ -58,7 +58,7 @@ class FeatureSpec(Spec):
         "basic-15",
         label="Feature set",
         help="A named set, or the names of single features.",
-        choices={name: name for name in FEATURE_SETS},
+        choices={"basic-15": "15 basic features", "all-67": "all 67 features"},
     )
     select_top: Literal["none"] | int = declared(
         40,

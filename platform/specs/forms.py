@@ -123,6 +123,16 @@ def changed_fields(spec: Spec, base: Spec) -> dict[str, tuple[object, object]]:
     }
 
 
+def in_words(value: object, choices: Mapping[str, str]) -> object:
+    """A value that has a declared label as that label, any other as it is."""
+    return choices.get(value, value) if isinstance(value, str) else value
+
+
+def choices_of(info: FieldInfo) -> dict[str, str]:
+    """The declared label of each value that has one."""
+    return dict(_extra(info).get("choices") or {})
+
+
 def _shown(spec: Spec, prefix: str = "") -> Iterator[tuple[str, object]]:
     for name in type(spec).model_fields:
         value = getattr(spec, name)
@@ -161,13 +171,15 @@ def _form_field(info: FieldInfo) -> forms.Field:
         made = JsonField(**shared)
     elif tuple in kinds:
         made = ListField(sole=literals[0] if literals else "", names=str in kinds, **shared)
-        if extra.get("choices"):
-            made.widget = forms.TextInput(attrs={"placeholder": ", ".join(extra["choices"])})
+        if named := choices_of(info):
+            made.widget = forms.TextInput(attrs={"placeholder": ", ".join(named)})
+            known = "; ".join(f"{value}: {label}" for value, label in named.items())
+            made.help_text = f"{info.description} {known}."
     elif literals and not kinds - {str, int}:
         if kinds:
             made = forms.CharField(**shared)
         else:
-            named = extra.get("choices") or {}
+            named = choices_of(info)
             choices = [
                 (str(value), named.get(value, str(value).replace("_", " "))) for value in literals
             ]

@@ -49,7 +49,8 @@ def test_shape_of_a_network_is_no_setting_of_a_run_without_one(alice, client):
     differing = {row["path"] for row in body["settings"] if row["differs"]}
     assert "network.kind" in differing
     assert not any(path.startswith("network.") for path in differing - {"network.kind"})
-    assert client.get(address(runs)).status_code == 200
+    page = client.get(address(runs)).content.decode()
+    assert "<td><strong>Transformer</strong></td><td><strong>None (linear)</strong></td>" in page
 
 
 def test_figures_stand_with_interval_and_difference_to_the_reference(client, pair):

@@ -337,3 +337,23 @@ def test_an_experiment_whose_candles_would_not_do_any_more_has_a_page_all_the_sa
     experiment = factories.make_experiment(alice.first_workspace())
     page = client.get(f"/experiments/{experiment.pk}/")
     assert page.status_code == 200 and "row-line" not in page.content.decode()
+
+
+def test_settings_with_named_choices_are_shown_by_their_names(client, alice):
+    experiment = factories.make_experiment(alice.first_workspace())
+    page = client.get(f"/experiments/{experiment.pk}/").content.decode()
+    for value, name in (("scaled_return", "Scaled return"), ("basic-15", "15 basic features")):
+        assert f"<td>{name}</td>" in page
+        assert f"<td>{value}</td>" not in page
+
+
+def test_a_clone_names_the_choice_that_differs(client, alice, version):
+    source = factories.make_experiment(alice.first_workspace(), version)
+    sent = body(version, **{"from": source.pk, "target.action_target": "triple_barrier"})
+    page = client.post("/experiments/new/", sent | {"action": "validate"}).content.decode()
+    assert "<td>Scaled return</td><td><strong>Triple barrier</strong></td>" in page
+
+
+def test_the_form_tells_what_a_named_feature_set_holds(client, version):
+    page = client.get("/experiments/new/").content.decode()
+    assert "basic-15: 15 basic features; all-67: all 67 features." in page

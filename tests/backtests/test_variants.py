@@ -66,4 +66,4 @@ def test_change_is_said_with_both_values_and_the_unit():
     found = by_key(TINY)
     assert found["context_250"].change == "Context 64 → 250 bars"
     assert found["bias_off"].change == "Temporal attention bias on → off"
-    assert found["features_67"].change == "Feature set basic-15 → all-67"
+    assert found["features_67"].change == "Feature set 15 basic features → all 67 features"

@@ -1,8 +1,10 @@
 import pytest
 
+from markets.features.registry import FEATURE_SETS
 from modeling.presets import PRESETS
 from modeling.specs import FeatureSpec
 from specs.declaration import InvalidSpec
+from specs.forms import choices_of
 
 
 @pytest.mark.parametrize(("asked", "kept"), [(40, 40), ("40", 40), (1, 1), (67, 67), (500, 67)])
@@ -32,3 +34,8 @@ def test_presets_see_the_features_that_the_design_names():
         "linear": 40,
     }
     assert PRESETS["tiny"].features.most_kept is None
+
+
+def test_every_named_feature_set_has_a_label():
+    feature_set = FeatureSpec.model_fields["feature_set"]
+    assert set(choices_of(feature_set)) == set(FEATURE_SETS)
