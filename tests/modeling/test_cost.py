@@ -6,7 +6,16 @@ import pytest
 from django.db.models import Sum
 
 from artifacts.models import StoredFile
-from modeling.cost import memory_mib, run_time, samples_per_second, storage_mib
+from modeling.cost import (
+    APART_SHARE,
+    CERTIFIED_S,
+    FEATURE_S,
+    SCORE_S,
+    memory_mib,
+    run_time,
+    samples_per_second,
+    storage_mib,
+)
 from modeling.network.size import network_size
 from modeling.presets import PRESETS
 from modeling.services import estimate
@@ -54,6 +63,17 @@ def test_the_range_is_what_early_stopping_leaves_open():
     assert time.high - time.low == pytest.approx(5 * time.epoch)
     never = run_time(*case("small", patience=20))
     assert never.low == never.high
+
+
+def test_certificates_and_scores_of_each_instrument_take_time():
+    spec, plan, size = case("tiny")
+    one, two, three = (run_time(spec, plan, size, instruments=count).fixed for count in (1, 2, 3))
+    features = len(spec.features.names()) * FEATURE_S
+    certified = len(plan.folds) * CERTIFIED_S
+    assert three - two == pytest.approx(features + certified)
+    predicted = sum(fold.samples["predicted"] for fold in plan.folds)
+    scored = predicted * spec.evaluation.bootstrap_draws * SCORE_S
+    assert two - one == pytest.approx(features + certified + APART_SHARE * scored)
 
 
 def test_the_reference_network_takes_hours_an_epoch_on_two_cores():
