@@ -10,7 +10,6 @@ from artifacts.store import local_path, sha256_of
 from jobs.attempts import RunningAttempt
 from jobs.claim import claim
 from jobs.execution import run_body
-from jobs.models import Job
 from jobs.workers import claimant
 from markets.candles.frame import Candles
 from markets.candles.synthetic import synthetic_candles
@@ -19,7 +18,7 @@ from modeling.cards import canonical, model_card
 from modeling.evaluation.table import COLUMNS, read_predictions
 from modeling.models import HoldoutOpening, ModelPrediction
 from modeling.network.transformer import build_network
-from modeling.registry import launch_prediction, register_model
+from modeling.registry import RegistryRefused, launch_prediction, register_model
 from tests import factories, path
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.slow]
@@ -146,6 +145,6 @@ def test_model_predicts_another_instrument_and_says_that_it_never_saw_it():
     network.load_state_dict(load_file(weights))
 
     short = factories.make_version(workspace, symbol="SOL/USDT", candles=candles.slice(0, 900))
-    job = Job.objects.get(pk=predicted(model, short, user).job_id)
-    assert (job.status, job.code) == ("failed", "not_enough_history")
-    assert "900 bars" in job.message
+    with pytest.raises(RegistryRefused, match="900 bars") as refused:
+        launch_prediction(model, short, user=user)
+    assert refused.value.code == "not_enough_history"
