@@ -86,7 +86,11 @@ def seeds_of(experiment: Experiment, count: int) -> tuple[int, ...]:
 
 
 def plan_study(
-    experiment: Experiment, seeds: Sequence[int], keys: Iterable[str], *, take_other_code: bool = False
+    experiment: Experiment,
+    seeds: Sequence[int],
+    keys: Iterable[str],
+    *,
+    take_other_code: bool = False,
 ) -> list[Planned]:
     """The base and the chosen variants in their order. Raises InvalidSpec for unknown ones.
 
