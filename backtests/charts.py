@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from markets.candles.aggregate import MAX_POINTS
+from specs.writing import grouped
 
 Array = NDArray[np.float64]
 Times = NDArray[np.int64]
@@ -43,9 +44,9 @@ def equity_figure(
         line = {"dash": "dash", "width": 1.5}
         traces.append(_trace("Buy and hold", "benchmark", times, benchmark, points, line))
     traces.append(_trace("Model", "model", times, equity, points, {"width": 2}))
-    sentence = f"Equity went from {equity[0]:,.2f} to {equity[-1]:,.2f}"
+    sentence = f"Equity went from {grouped(equity[0], 2)} to {grouped(equity[-1], 2)}"
     if benchmark is not None:
-        sentence += f"; buy and hold ended at {benchmark[-1]:,.2f}"
+        sentence += f"; buy and hold ended at {grouped(benchmark[-1], 2)}"
     layout = _layout("Equity", f"{sentence}.", "Equity (quote currency)", len(times) > points)
     return {"data": traces, "layout": layout}
 

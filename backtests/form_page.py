@@ -24,6 +24,7 @@ from modeling.presets import PRESETS, PURPOSE
 from modeling.services import plan_for
 from specs.declaration import InvalidSpec
 from specs.forms import in_words
+from specs.writing import grouped
 
 # More folds than this are drawn as thin lines, one below the other.
 LOOSE_FOLDS = 20
@@ -129,7 +130,7 @@ def memory_problem(found: Part) -> str:
     if found["memory_mib"] <= free:
         return ""
     return (
-        f"Memory: about {found['memory_mib']:,.0f} MiB wanted, {free:,.0f} MiB free here. "
+        f"Memory: about {grouped(found['memory_mib'])} MiB wanted, {grouped(free)} MiB free here. "
         "Use a smaller batch, width or context, or a machine with more memory."
     )
 

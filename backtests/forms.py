@@ -14,6 +14,7 @@ from modeling.models import Experiment
 from specs.declaration import InvalidSpec
 from specs.forms import SpecForm, choices_of, declared_fields
 from specs.strict_json import parse_json
+from specs.writing import grouped
 
 # Sections of the form in the order of the path, with what they are for.
 SECTIONS = {
@@ -73,8 +74,7 @@ class VersionsField(forms.ModelMultipleChoiceField):
         span = f"{obj.first_at:%Y-%m-%d} to {obj.last_at:%Y-%m-%d}"
         synthetic = ", synthetic" if obj.is_synthetic else ""
         unusable = ", not usable: findings not accepted" if obj.needs_acceptance else ""
-        shown = f"{obj} · {span} · {obj.rows:,} bars{synthetic}".replace(",", "\u2009", 1)
-        return shown + unusable
+        return f"{obj} · {span} · {grouped(obj.rows)} bars{synthetic}{unusable}"
 
 
 class ExperimentForm(SpecForm):

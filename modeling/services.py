@@ -26,6 +26,7 @@ from modeling.windows.planning import Plan
 from modeling.windows.pool_planning import plan_pool
 from modeling.windows.samples import coarse_bars
 from specs.declaration import InvalidSpec
+from specs.writing import grouped
 
 MOST_INSTRUMENTS = 10
 
@@ -258,8 +259,8 @@ def _check_quotas(spec: ModelSpec, timeframe_minutes: int) -> None:
     refused: dict[str, str] = {}
     if size["parameters"] > settings.QUOTA_PARAMETERS:
         refused["network.d_model"] = (
-            f"the network would have {size['parameters']:,} parameters; "
-            f"expected at most {settings.QUOTA_PARAMETERS:,}"
+            f"the network would have {grouped(size['parameters'])} parameters; "
+            f"expected at most {grouped(settings.QUOTA_PARAMETERS)}"
         )
     if spec.training.epochs > settings.QUOTA_EPOCHS:
         refused["training.epochs"] = f"expected at most {settings.QUOTA_EPOCHS} in this workspace"

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from markets.specs import TIMEFRAME_MINUTES
+from specs.writing import grouped
 
 Report = dict[str, Any]  # Any: JSON has no narrower type
-THIN_SPACE = "\u2009"
 
 
 @dataclass(frozen=True)
@@ -97,13 +97,9 @@ def _in_words(value: float, unit: str) -> str:
         return f"{100 * value:.2f} %"
     if unit == "factor":
         return f"a factor of {value:.2f}"
-    return f"{_grouped(value)} {unit}"
+    return f"{grouped(value)} {unit}"
 
 
 def counted(count: int, noun: str) -> str:
     """A count and its noun in messages, such as 1 gap or 51 840 bars; the plural takes an s."""
-    return f"{_grouped(count)} {noun}" if count == 1 else f"{_grouped(count)} {noun}s"
-
-
-def _grouped(value: float) -> str:
-    return f"{value:,.0f}".replace(",", THIN_SPACE)
+    return f"{grouped(count)} {noun}" if count == 1 else f"{grouped(count)} {noun}s"

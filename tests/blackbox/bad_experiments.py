@@ -70,7 +70,7 @@ def shapes() -> Iterator[Row]:
     yield row("network", "patch_bars", 0, "found 0", "at least 1")
     yield row("network", "kind", "recurrent", "found 'recurrent'", "transformer")
     large = {"d_model": 1024, "heads": 16, "layers": 24, "d_ff": 8192}
-    words = ("parameters", "at most 200,000,000")
+    words = ("parameters", "at most 200\u2009000\u2009000")
     yield Row("a network over the quota", {"network": large}, "network.d_model", words)
     long_patch = {"network": {"patch_bars": 64}, "windows": {"context_bars": 32}}
     yield Row("patch beyond context", long_patch, "network.patch_bars", ("found 64", "32"))

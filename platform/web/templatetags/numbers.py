@@ -12,10 +12,11 @@ from django.utils import timezone
 from django.utils.html import escape, format_html
 from django.utils.safestring import SafeString
 
+from specs.writing import grouped as digits
+
 register = template.Library()
 
 MINUS = "−"
-THIN_SPACE = "\u2009"
 UNIT_SPACE = "\u00a0"
 DASH = "—"
 NO_NUMBER = SafeString(f'<span class="num muted">{DASH}</span>')
@@ -70,7 +71,7 @@ def with_minus(text: str) -> str:
 
 
 def grouped(value: float, decimals: int = 0) -> str:
-    return with_minus(f"{value:,.{decimals}f}".replace(",", THIN_SPACE))
+    return with_minus(digits(value, decimals))
 
 
 def percent(value: float) -> str:
