@@ -7,7 +7,7 @@ from typing import Any, Self
 
 from django.conf import settings
 from django.db import models
-from django.db.models import Count, F, Min, OuterRef, Q, Subquery
+from django.db.models import Case, Count, F, Min, OuterRef, Q, Subquery, When
 from django.db.models.functions import Coalesce, Now
 from django.utils import timezone
 
@@ -86,6 +86,11 @@ class JobQuerySet(VisibleQuerySet):
     def for_list(self) -> Self:
         """Newest first, with everything a row of the jobs page shows, in one query."""
         return self.with_position().select_related("created_by", "after").order_by("-created_at")
+
+    def next_first(self) -> Self:
+        """What runs, then what waits, in the order in which it is taken."""
+        waits = Case(When(status__in=ACTIVE, then=0), default=1)
+        return self.with_position().order_by(waits, "created_at")
 
     def queue_summary(self) -> list[QueueSummary]:
         """One entry per queue: what waits and runs among these jobs, and who works there."""

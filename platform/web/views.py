@@ -20,6 +20,19 @@ from web.context import THEMES, theme_of
 from web.health import quick_look, readiness
 
 SHOWN = 5
+# What a job may work on, with what the name of each is made of.
+WORKED_ON = (
+    "candle_import",
+    "feature_report__version__dataset",
+    "training_run__experiment",
+    "backtest",
+    "study",
+    "study_run__variant__study",
+    "seed_verdict__experiment",
+    "holdout_opening__run__experiment",
+    "model_prediction__model",
+    "model_prediction__version__dataset",
+)
 
 
 @require_safe
@@ -27,7 +40,7 @@ def dashboard(request: HttpRequest) -> HttpResponse:
     jobs = Job.objects.visible_to(request.user)
     backtests = Backtest.objects.visible_to(request.user)
     context = {
-        "open_jobs": jobs.exclude(status__in=TERMINAL).for_list()[:10],
+        "open_jobs": jobs.exclude(status__in=TERMINAL).select_related(*WORKED_ON).next_first()[:10],
         "queues": jobs.queue_summary(),
         "verdicts": list(backtests.exclude(verdict="").for_list()[:SHOWN]),
         "health": quick_look(),

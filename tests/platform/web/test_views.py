@@ -35,6 +35,29 @@ def test_the_dashboard_shows_what_runs_and_the_last_verdicts(client, alice):
     assert "From candles to a verdict" not in page
 
 
+def test_the_dashboard_names_what_each_job_works_on_and_running_ones_first(client, alice):
+    workspace = alice.first_workspace()
+    run = factories.make_run(
+        factories.make_experiment(workspace, name="Hourly"), status=JobStatus.RUNNING
+    )
+    for _ in range(12):
+        factories.make_job(workspace, status=JobStatus.QUEUED)
+    page = client.get("/").content.decode()
+    assert f'<a href="/runs/{run.pk}/">Hourly, seed 0</a>' in page
+    assert page.count('class="muted">—</span>') >= 9
+
+
+@pytest.mark.parametrize("jobs", [1, 9])
+def test_the_dashboard_asks_as_often_for_many_jobs_as_for_one(
+    client, alice, django_assert_max_num_queries, jobs
+):
+    experiment = factories.make_experiment(alice.first_workspace())
+    for seed in range(jobs):
+        factories.make_run(experiment, seed=seed, status=JobStatus.RUNNING)
+    with django_assert_max_num_queries(22):
+        client.get("/")
+
+
 def test_a_visitor_is_sent_to_sign_in(client):
     assert client.get("/").headers["Location"].startswith("/login/")
 
