@@ -56,7 +56,7 @@ function themed(figure) {
   });
   const narrow = innerWidth < 600;
   Object.assign(layout, {
-    paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", autosize: true, height: undefined, title: undefined,
+    paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", autosize: true, height: undefined, title: undefined, separators: ".\u2009",
     colorway: ["accent", "series-3", "series-4", "series-5", "series-6"].map(token), hovermode: layout.hovermode || "x unified",
     font: { ...layout.font, color: text, size: 12, family: getComputedStyle(document.body).fontFamily },
     margin: { l: narrow ? 44 : 60, r: narrow ? 8 : 16, t: 8, b: 40, ...(layout.annotations ? { t: 24 } : {}) },
@@ -182,7 +182,7 @@ function renew(id) {
 }
 
 document.body.addEventListener("htmx:beforeRequest", (event) => {
-  if (document.hidden && event.detail.elt.dataset.live !== undefined) event.preventDefault();
+  if (document.hidden && event.detail.elt.getAttribute("hx-trigger")?.startsWith("every")) event.preventDefault();
 });
 document.body.addEventListener("htmx:sendError", () => answered(false));
 document.body.addEventListener("htmx:responseError", () => answered(false));
