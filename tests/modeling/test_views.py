@@ -187,3 +187,12 @@ def test_a_stranger_gets_404(client, run, end):
     client.force_login(factories.make_user("charlie"))
     assert client.get(f"/runs/{run.pk}/{end}").status_code == 404
     assert client.post(f"/runs/{run.pk}/resume/").status_code == 404
+
+
+def test_words_of_the_fold_table_lead_to_the_glossary(client, alice):
+    run = factories.make_run(factories.make_experiment(alice.first_workspace()))
+    page = client.get(f"/runs/{run.pk}/").content.decode()
+    glossary = client.get("/help/glossary/").content.decode()
+    for word, anchor in (("Effective", "effective"), ("Purged", "purge"), ("Embargoed", "purge")):
+        assert f'<a href="/help/glossary/#{anchor}">{word}</a>' in page
+        assert f'id="{anchor}"' in glossary
