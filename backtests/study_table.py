@@ -59,7 +59,7 @@ def _of_head(head: str, metric: str, reason: str = "") -> StudyMeasure:
     key, measure = f"{head}.{metric}", HEAD_MEASURES[metric]
     compared = "" if reason else key
     return StudyMeasure(
-        key, f"{HEADS[head]}: {measure.label}", measure.kind, "score", compared, reason
+        key, f"{HEADS[head]}: {measure.label}", measure.kind, measure.kind, compared, reason
     )
 
 

@@ -48,11 +48,11 @@ HEAD_MEASURES: dict[str, HeadMeasure] = {
         "Log-loss of the prior", "score", "The same for the class frequencies of training."
     ),
     "brier": HeadMeasure(
-        "Brier score", "score", "Mean squared error of the probability; smaller is better."
+        "Brier score", "fine_score", "Mean squared error of the probability; smaller is better."
     ),
     "brier_skill": HeadMeasure(
         "Brier skill",
-        "score",
+        "fine_score",
         "1 − Brier score / that of the training base rate; above 0 is skill.",
     ),
     "calibration_error": HeadMeasure(
@@ -69,7 +69,9 @@ HEAD_MEASURES: dict[str, HeadMeasure] = {
         "in the calibration slice gave; 80 % is right.",
     ),
     "ordinal_brier": HeadMeasure(
-        "Ordinal Brier", "score", "Brier score over the two cuts between the three risk classes."
+        "Ordinal Brier",
+        "fine_score",
+        "Brier score over the two cuts between the three risk classes.",
     ),
     "top_recall": HeadMeasure(
         "Recall of high risk", "percent", "Share of the high-risk bars that were named so."

@@ -140,6 +140,7 @@ WRITERS = {
     "points": points,
     "drawdown": drawdown,
     "score": lambda value: grouped(value, 3),
+    "fine_score": lambda value: grouped(value, 4),
     "progress": lambda value: f"{100 * value:.0f}{UNIT_SPACE}%",
     "factor": lambda value: f"{value:g}",
     "price": price,
