@@ -40,4 +40,7 @@ def faults_of(page: Page, width: int) -> list[str]:
         faults.append("the page scrolls sideways")
     if page.locator("h1").count() != 1:
         faults.append("there is not exactly one h1")
-    return faults
+    squeezed = page.locator("h1, h2, h3").evaluate_all(
+        "nodes => nodes.filter(n => n.clientHeight > 3 * n.clientWidth).map(n => n.textContent)"
+    )
+    return faults + [f"squeezed to a column of letters: {text}" for text in squeezed]
