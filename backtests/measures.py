@@ -91,7 +91,7 @@ MEASURES: dict[str, Measure] = {
         Measure(
             "turnover",
             "Turnover a year",
-            "ratio",
+            "times",
             "Traded value / mean equity, a year. 100 means equity was turned over a hundred times.",
         ),
         Measure(
@@ -120,23 +120,33 @@ MEASURES: dict[str, Measure] = {
         ),
         Measure("profit_factor", "Profit factor", "ratio", "Sum of wins / sum of losses."),
         Measure("payoff", "Payoff", "ratio", "Mean win / mean loss."),
-        Measure("expectancy", "Mean trade", "money", "Mean profit or loss of a closed trade."),
+        Measure(
+            "expectancy",
+            "Mean trade",
+            "money",
+            "Mean profit or loss of a closed trade, in the quote currency.",
+        ),
         Measure(
             "expectancy_bps",
-            "Mean trade",
+            "Mean trade of its notional",
             "bps",
             "Mean profit or loss of a closed trade, of its entry notional.",
         ),
-        Measure("fees", "Fees", "money", "All fees paid."),
+        Measure("fees", "Fees", "money", "All fees paid, in the quote currency."),
         Measure(
             "fees_share", "Fees of gross profit", "percent", "Fees / sum of wins before costs."
         ),
-        Measure("funding", "Funding", "money", "Funding paid or received on perpetuals."),
+        Measure(
+            "funding",
+            "Funding",
+            "money",
+            "Funding paid or received on perpetuals, in the quote currency.",
+        ),
         Measure(
             "slippage_cost",
             "Slippage",
             "money",
-            "What market fills cost against the raw price of their bar.",
+            "What market fills cost against the raw price of their bar, in the quote currency.",
         ),
         Measure(
             "ambiguous_bars",

@@ -27,6 +27,7 @@ from modeling.sealed import instant
 from modeling.training.fit import FittedFold
 from modeling.training.weights import save_weights
 from modeling.windows.learned import FoldWindows
+from specs.writing import grouped
 
 PARQUET = "application/vnd.apache.parquet"
 
@@ -115,7 +116,7 @@ def store_result(
                 BaselineScore.objects.update_or_create(run=run, rung=rung, defaults=score)
             run.notices = notices
             _store_verdict(run, folds, ours, judgement)
-            attempt.succeed(f"{bars} bars predicted out of sample{on_paths}.")
+            attempt.succeed(f"{grouped(bars)} bars predicted out of sample{on_paths}.")
 
         write_end(attempt, store)
 

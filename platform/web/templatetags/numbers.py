@@ -142,6 +142,7 @@ WRITERS = {
     "score": lambda value: grouped(value, 3),
     "fine_score": lambda value: grouped(value, 4),
     "progress": lambda value: f"{100 * value:.0f}{UNIT_SPACE}%",
+    "times": lambda value: f"{grouped(value, 1)}{UNIT_SPACE}×",
     "factor": lambda value: f"{value:g}",
     "price": price,
     "money": lambda value: grouped(value, 2),

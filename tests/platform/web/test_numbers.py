@@ -34,6 +34,7 @@ from web.templatetags.numbers import (
         (0.00012345678, "price", "0.000123457"),
         (0.5, "plain", "0.5000"),
         (0.0125, "score", "0.013"),
+        (2427.37, "times", "2\u2009427.4\u00a0×"),
         (-0.00049, "fine_score", "−0.0005"),
         (3 * 2**20, "bytes", "3.0\u00a0MiB"),
         (95, "seconds", "1\u00a0min 35\u00a0s"),
