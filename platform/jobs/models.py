@@ -88,9 +88,9 @@ class JobQuerySet(VisibleQuerySet):
         return self.with_position().select_related("created_by", "after").order_by("-created_at")
 
     def next_first(self) -> Self:
-        """What runs, then what waits, in the order in which it is taken."""
+        """What runs, then what waits, in the order in which it is taken; else as `for_list`."""
         waits = Case(When(status__in=ACTIVE, then=0), default=1)
-        return self.with_position().order_by(waits, "created_at")
+        return self.for_list().order_by(waits, "created_at")
 
     def queue_summary(self) -> list[QueueSummary]:
         """One entry per queue: what waits and runs among these jobs, and who works there."""

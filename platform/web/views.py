@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from django.contrib.auth.decorators import login_not_required
+from django.db.models import JSONField, Model
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import redirect, render
 from django.template import loader
@@ -10,7 +11,7 @@ from django.views.decorators.http import require_POST, require_safe
 from accounts.editing import new_key
 from backtests.measures import MEASURES
 from backtests.models import Backtest
-from jobs.models import Job
+from jobs.models import Job, JobQuerySet
 from jobs.statuses import TERMINAL
 from markets.features.registry import FEATURES
 from markets.models import Dataset
@@ -23,14 +24,22 @@ SHOWN = 5
 # What a job may work on, with what the name of each is made of.
 WORKED_ON = (
     "candle_import",
+    "feature_report",
+    "feature_report__version",
     "feature_report__version__dataset",
+    "training_run",
     "training_run__experiment",
     "backtest",
     "study",
     "study_run__variant__study",
+    "seed_verdict",
     "seed_verdict__experiment",
+    "holdout_opening",
+    "holdout_opening__run",
     "holdout_opening__run__experiment",
+    "model_prediction",
     "model_prediction__model",
+    "model_prediction__version",
     "model_prediction__version__dataset",
 )
 
@@ -40,7 +49,7 @@ def dashboard(request: HttpRequest) -> HttpResponse:
     jobs = Job.objects.visible_to(request.user)
     backtests = Backtest.objects.visible_to(request.user)
     context = {
-        "open_jobs": jobs.exclude(status__in=TERMINAL).select_related(*WORKED_ON).next_first()[:10],
+        "open_jobs": named(jobs.exclude(status__in=TERMINAL).next_first())[:10],
         "queues": jobs.queue_summary(),
         "verdicts": list(backtests.exclude(verdict="").for_list()[:SHOWN]),
         "health": quick_look(),
@@ -49,6 +58,25 @@ def dashboard(request: HttpRequest) -> HttpResponse:
         "key": new_key(),
     }
     return render(request, "web/dashboard.html", context)
+
+
+def named(jobs: JobQuerySet) -> JobQuerySet:
+    """The jobs with what each works on, without the reports of that, which may be long."""
+    wide = [
+        f"{path}__{column.name}"
+        for path in WORKED_ON
+        for column in last_model(path)._meta.concrete_fields
+        if isinstance(column, JSONField)
+    ]
+    return jobs.select_related(*WORKED_ON).defer(*wide)
+
+
+def last_model(path: str) -> type[Model]:
+    """The model at the end of a path of relations that begins at a job."""
+    model: type[Model] = Job
+    for name in path.split("__"):
+        model = model._meta.get_field(name).related_model  # type: ignore[assignment]  # a relation
+    return model
 
 
 @require_safe
