@@ -235,7 +235,8 @@ if (presetData) {
       if (shown) return; // its button may be under the pointer just now
       const line = document.createElement("p");
       line.className = "changed";
-      line.append(`● changed from ${words(values[path])} `);
+      const named = [...(input.options || [])].find((one) => one.value === String(values[path]))?.text;
+      line.append(`● changed from ${named || words(values[path])} `);
       const reset = document.createElement("button");
       reset.type = "button";
       reset.textContent = "Reset";
