@@ -22,7 +22,7 @@ class Diverged(Exception):
         self.what = (
             "became non-finite"
             if share is None
-            else f"rose to {share:.0f} times that of a constant prediction"
+            else f"rose to {share:.3g} times that of a constant prediction"
         )
         super().__init__(
             f"The loss {self.what} at step {step} with learning rate {learning_rate:g}."
