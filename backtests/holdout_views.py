@@ -9,7 +9,7 @@ from accounts import audit
 from accounts.editing import require_editor_of, user_of
 from backtests.experiment_views import experiment_page, fetched
 from backtests.openings import Asked, HoldoutRefused, open_and_backtest
-from jobs.errors import QueueFull
+from jobs.errors import JobConflict, QueueFull
 from jobs.views import refused_for_now
 from modeling.models import TrainingRun
 
@@ -37,6 +37,10 @@ def holdout_open(request: HttpRequest, pk: int) -> HttpResponse:
         status = 400 if error.code == "wrong_name" else 409
         return experiment_page(
             request, fetched(request, pk), status=status, holdout_problem=str(error), typed=name
+        )
+    except JobConflict as error:
+        return experiment_page(
+            request, fetched(request, pk), status=409, holdout_problem=error.message, typed=name
         )
     except QueueFull as error:
         page = experiment_page(

@@ -53,7 +53,8 @@ def openings_seen(experiment: Experiment) -> int:
 def openable_runs(experiment: Experiment) -> QuerySet[TrainingRun]:
     """Succeeded runs that were not scored on the hold-out, or whose scoring did not succeed."""
     unscored = Q(opening=None) | Q(opening__job__status__in=RESUMABLE)
-    return experiment.runs.filter(unscored, job__status=JobStatus.SUCCEEDED)
+    rows = experiment.runs.filter(unscored, job__status=JobStatus.SUCCEEDED)
+    return rows.select_related("opening__job")
 
 
 def experiments_that_share(opening: HoldoutOpening) -> QuerySet[Experiment]:
@@ -110,10 +111,11 @@ def _again(
     opening: HoldoutOpening, user: User, idempotency_key: str, request_sha256: str
 ) -> HoldoutOpening:
     if opening.job.status not in RESUMABLE:
-        raise HoldoutRefused(
-            "already_opened",
-            "This run was scored on the hold-out already; a run is scored there once.",
+        is_over = opening.job.status == JobStatus.SUCCEEDED
+        found = (
+            "was scored on the hold-out already" if is_over else "is being scored on the hold-out"
         )
+        raise HoldoutRefused("already_opened", f"This run {found}; a run is scored there once.")
     resumed = resume_job(opening.job, user, has_checkpoint=True)
     remember(resumed, idempotency_key, request_sha256)
     opening.refresh_from_db()

@@ -76,7 +76,13 @@ def test_the_name_must_be_typed_in_full(client, alice, run, name):
 
 def test_a_run_is_scored_once_and_another_run_counts_again(client, alice, experiment, run):
     assert ask_api(alice, run).status_code == 202
-    assert refusal(ask_api(alice, run), 409)["code"] == "already_opened"
+    refused = refusal(ask_api(alice, run), 409)
+    assert refused["code"] == "already_opened"
+    assert "is being scored on the hold-out" in refused["detail"]
+    Job.objects.filter(kind=JobKind.PREDICT).update(
+        status=JobStatus.SUCCEEDED, ended_at=timezone.now()
+    )
+    assert "was scored on the hold-out already" in refusal(ask_api(alice, run), 409)["detail"]
     assert ask(client, run).status_code == 409
     second = ask_api(alice, factories.make_run(experiment, seed=1))
     assert second.json()["openings_before"] == 1
@@ -156,6 +162,29 @@ def test_trying_a_scoring_again_is_audited_by_page_and_api(client, alice, experi
     assert (event.user, event.subject) == (alice, experiment.name)
     assert event.data == {"experiment": experiment.pk, "run": run.pk, "openings_before": 0}
     assert AuditEvent.objects.filter(action="open_holdout").count() == 1
+
+
+def test_the_form_says_which_runs_try_again_and_that_this_is_not_counted(client, experiment, run):
+    fresh = factories.make_run(experiment, seed=1)
+    ask(client, run)
+    Job.objects.filter(kind=JobKind.PREDICT).update(
+        status=JobStatus.FAILED, ended_at=timezone.now()
+    )
+    page = page_of(client, experiment)
+    again = f"Seed 0, run {run.pk} (scoring failed; tries again, not counted)</option>"
+    assert again in page
+    assert f"Seed 1, run {fresh.pk}</option>" in page
+    assert "audited, but not counted again" in page
+
+
+def test_a_scoring_that_somebody_else_resumes_is_answered_409_with_the_page(client, run):
+    ask(client, run)
+    job = HoldoutOpening.objects.get().job
+    Job.objects.filter(pk=job.pk).update(status=JobStatus.FAILED, ended_at=timezone.now())
+    factories.make_job(run.workspace, kind=JobKind.PREDICT, status="queued", resumed_from=job)
+    answer = ask(client, run)
+    assert answer.status_code == 409
+    assert "This job has not ended yet" in answer.content.decode()
 
 
 def test_an_opening_over_a_quota_is_429_and_not_counted(client, alice, run, settings):
