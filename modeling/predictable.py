@@ -8,11 +8,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+from markets.candles.quality import counted
 from markets.models import DatasetVersion
 from markets.reading import ns_of
 from modeling.models import RegisteredModel
 from modeling.specs import ModelSpec
 from modeling.windows.samples import first_window
+from specs.writing import grouped
+
+OPEN_FIRST = "Open the hold-out with the run of this model first"
 
 
 @dataclass(frozen=True)
@@ -22,6 +26,7 @@ class Obstacle:
     code: str
     words: str
     text: str
+    needs_opening: bool = False
 
 
 @dataclass(frozen=True)
@@ -43,7 +48,8 @@ class Limits:
             return _sealed(version, self.seal)
         first, until = readable(self.model, version, self.seal if is_own else None)
         if is_own and until < self.model.out_of_sample_from:
-            return _nothing_new(version, until, self.model.out_of_sample_from)
+            is_seal = until == self.seal
+            return _nothing_new(version, until, self.model.out_of_sample_from, is_seal=is_seal)
         bars, needed = max(0, (until - first) // version.bar), self._bars_needed(version, first)
         return _too_short(version, bars, needed) if bars < needed else None
 
@@ -72,7 +78,10 @@ def readable(
     if not model.shares_market_of(version):
         return version.first_at, end
     began = model.run.experiment.model_spec.data.from_at or version.first_at
-    return max(began, version.first_at), min(end, sealed_after or end)
+    first = max(began, version.first_at)
+    # The span of an experiment may begin between two bars.
+    first += (version.first_at - first) % version.bar
+    return first, min(end, sealed_after or end)
 
 
 def _sealed(version: DatasetVersion, seal: datetime) -> Obstacle:
@@ -80,24 +89,29 @@ def _sealed(version: DatasetVersion, seal: datetime) -> Obstacle:
         "holdout_sealed",
         "behind the seal of the hold-out",
         f"All bars of {version} close after {seal:%Y-%m-%d %H:%M} UTC, where the hold-out "
-        "of the experiment is sealed. Open the hold-out with the run of this model first.",
+        f"of the experiment is sealed. {OPEN_FIRST}.",
+        needs_opening=True,
     )
 
 
-def _nothing_new(version: DatasetVersion, until: datetime, tested_from: datetime) -> Obstacle:
+def _nothing_new(
+    version: DatasetVersion, until: datetime, tested_from: datetime, *, is_seal: bool
+) -> Obstacle:
+    way_out = OPEN_FIRST if is_seal else "Choose a newer version"
     return Obstacle(
         "nothing_to_predict",
         "nothing new to this model",
         f"The bars of {version} that this model may see end at {until:%Y-%m-%d %H:%M} UTC; new to it is "
-        f"what closes from {tested_from:%Y-%m-%d %H:%M} UTC on. Choose a newer version or another "
+        f"what closes from {tested_from:%Y-%m-%d %H:%M} UTC on. {way_out}, or choose another "
         "instrument.",
+        needs_opening=is_seal,
     )
 
 
 def _too_short(version: DatasetVersion, bars: int, needed: int) -> Obstacle:
     return Obstacle(
         "not_enough_history",
-        f"{bars} bars, {needed} needed",
-        f"{version} has {bars} bars that this model may see; its first window needs {needed} without a "
-        "gap. Choose a longer version.",
+        f"{counted(bars, 'bar')}, {grouped(needed)} needed",
+        f"{version} has {counted(bars, 'bar')} that this model may see; its first window needs "
+        f"{grouped(needed)} without a gap. Choose a longer version.",
     )

@@ -272,12 +272,16 @@ def _prediction(request: HttpRequest, pk: int, prediction: int) -> ModelPredicti
 
 
 def offered(model: RegisteredModel, versions: Iterable[DatasetVersion]) -> dict[str, Any]:
-    """The versions that can be predicted, and those that cannot with the reason."""
+    """The versions that can be predicted, and those that cannot with the reason. All are judged, so that
+    many refused ones hide none that can be predicted.
+    """
     limits = Limits.of(model)
     found = [(version, limits.obstacle(version)) for version in versions]
+    refused = [(version, obstacle) for version, obstacle in found if obstacle is not None]
     return {
-        "versions": [version for version, obstacle in found if obstacle is None],
-        "refused_versions": [pair for pair in found if pair[1] is not None],
+        "versions": [version for version, obstacle in found if obstacle is None][:VERSIONS_SHOWN],
+        "refused_versions": refused[:VERSIONS_SHOWN],
+        "needs_opening": any(obstacle.needs_opening for _, obstacle in refused),
     }
 
 
@@ -296,7 +300,7 @@ def _page(
         "scores": score_table(model.run.metrics),
         "verdicts": head_verdicts(model.run.verdict),
         "stages": RegisteredModel.Stage.choices,
-        **offered(model, fitting.order_by("dataset__name", "-number")[:VERSIONS_SHOWN]),
+        **offered(model, fitting.order_by("dataset__name", "-number")),
         "predictions": predictions,
         "problem": problem,
         "key": new_key(),
