@@ -12,6 +12,7 @@ from tests.faults.machine import Machine, wait_for
 DEADLY_STEP = 180
 PATIENT = {"OUTSAMPLE_FAULT": f"sleep_per_step:15,die_at_step:{DEADLY_STEP}"}
 # Slow steps and a short lease: six services can be killed within one run.
+OF_ALL_TRIALS = ("trials_", "overfitting", "deflated_")
 HASTY = {
     "OUTSAMPLE_FAULT": "sleep_per_step:130",
     "OUTSAMPLE_LEASE_S": "15",
@@ -76,9 +77,6 @@ def unsound_machine(any_machine: Machine, undisturbed: Undisturbed) -> Machine:
     """Up, with a loss that is not finite from step 45 of every run on."""
     any_machine.ensure(**UNSOUND)
     return any_machine
-
-
-OF_ALL_TRIALS = ("trials_", "overfitting", "deflated_")
 
 
 def numbers_of(machine: Machine, run: int) -> dict[str, Any]:
