@@ -140,11 +140,15 @@ def test_what_is_called_between_hears_the_name_of_the_rung_and_may_end_the_ladde
 
     def between(rung):
         heard.append(rung)
-        if len(heard) > 40:
+        if heard.count("gradient_boosting") > 20:
             raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt):
-        climb(case, budget_s=120, between=between)
+    try:
+        ladder = climb(case, budget_s=120, between=between)
+    except KeyboardInterrupt:
+        pass
+    else:
+        pytest.fail(f"the ladder ended by itself: {ladder.failed}")
     assert heard[:6] == list(LADDER)[:6]
     assert set(heard[6:]) == {"gradient_boosting"}
 
