@@ -6,6 +6,7 @@ import dataclasses
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -255,12 +256,14 @@ def _dlinear(case: LadderCase, between: Between) -> RungFold:
     )
 
 
-LADDER: Mapping[str, Callable[[LadderCase, Between], RungFold]] = {
-    PRIOR: _prior,
-    PERSISTENCE: _persistence,
-    LAST_SIGN: _last_sign,
-    HAR: _har,
-    LOGISTIC: _logistic,
-    GRADIENT_BOOSTING: _gradient_boosting,
-    DLINEAR: _dlinear,
-}
+LADDER: Mapping[str, Callable[[LadderCase, Between], RungFold]] = MappingProxyType(
+    {
+        PRIOR: _prior,
+        PERSISTENCE: _persistence,
+        LAST_SIGN: _last_sign,
+        HAR: _har,
+        LOGISTIC: _logistic,
+        GRADIENT_BOOSTING: _gradient_boosting,
+        DLINEAR: _dlinear,
+    }
+)
