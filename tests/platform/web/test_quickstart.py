@@ -9,7 +9,9 @@ import socket
 import subprocess
 import sys
 import tempfile
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
+from types import SimpleNamespace
 from urllib.parse import urlsplit
 
 import psutil
@@ -26,7 +28,7 @@ from embedded.valkey import ValkeyServer
 from jobs.statuses import JobStatus
 from markets.candles.synthetic import synthetic_candles
 from tests import factories
-from web.management.commands.quickstart import equal_run, first_user
+from web.management.commands.quickstart import equal_run, first_user, quickstart_spec
 
 ROOT = Path(__file__).resolve().parents[3]
 # What the test session sets and a machine of its own must not know.
@@ -199,3 +201,19 @@ def what_it_says(result: dict[str, object]) -> dict[str, object]:
     varying = ("report", "run", "sign_in", "password", "seconds")
     kept = {key: value for key, value in result.items() if key not in varying}
     return kept | {"report": urlsplit(str(result["report"])).path}
+
+
+@pytest.mark.parametrize(("minutes", "days"), [(1, 36), (5, 180), (60, 2160)])
+def test_quickstart_takes_as_many_bars_of_every_timeframe(minutes, days):
+    bar = timedelta(minutes=minutes)
+    first_at = datetime(2017, 8, 17, tzinfo=timezone.utc)
+    last_at = datetime(2024, 7, 1, tzinfo=timezone.utc) - bar
+    version = SimpleNamespace(first_at=first_at, last_at=last_at, bar=bar)
+    assert quickstart_spec(version).data.from_at == last_at + bar - timedelta(days=days)
+
+
+def test_quickstart_takes_all_of_a_shorter_version():
+    bar = timedelta(hours=1)
+    first_at = datetime(2023, 1, 1, tzinfo=timezone.utc)
+    version = SimpleNamespace(first_at=first_at, last_at=first_at + 9000 * bar, bar=bar)
+    assert quickstart_spec(version).data.from_at is None

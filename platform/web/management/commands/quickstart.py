@@ -9,7 +9,6 @@ import tempfile
 import time
 from argparse import ArgumentParser
 from contextlib import suppress
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +47,7 @@ from web.first_candles import (
 )
 
 PRESET = "tiny"
-LAST_DAYS = 180
+LAST_BARS = 51_840  # 180 days of five-minute candles; what a preset needs is counted in bars
 USERNAME = "owner"
 POLL_S = 0.5
 
@@ -316,9 +315,9 @@ def first_user() -> tuple[User, str]:
 
 
 def quickstart_spec(version: DatasetVersion) -> ExperimentSpec:
-    """The preset on the last 180 days of a version."""
+    """The preset on the last bars of a version."""
     spec = preset(PRESET)
-    from_at = version.last_at + version.bar - timedelta(days=LAST_DAYS)
+    from_at = version.last_at + version.bar - LAST_BARS * version.bar
     if from_at <= version.first_at:
         return spec
     data = spec.data.model_copy(update={"from_at": from_at})
