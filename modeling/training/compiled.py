@@ -81,7 +81,7 @@ class CompiledObjective(nn.Module):
                 return self._graph(windows, labels, precision=precision)
         except TorchDynamoException as error:
             cause = getattr(error, "inner_exception", error)
-            if is_out_of_memory(cause):
+            if is_out_of_memory(cause, windows.base.device):
                 raise cause from None
             self.note = f"Steps were not compiled, which makes them slower. {_reason(cause)}"
             return None

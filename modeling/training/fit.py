@@ -407,7 +407,7 @@ class FoldTrainer:
         try:
             yield
         except (MemoryError, RuntimeError) as error:
-            if not is_out_of_memory(error):
+            if not is_out_of_memory(error, self.device):
                 raise
             raise OutOfMemory(
                 step=self.step + 1,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +15,8 @@ import torch
 Precision = Literal["fp32", "bf16"]
 
 NARROWEST_BF16_WIDTH = 128
+STARVED = ("DefaultCPUAllocator", "not enough memory", "std::bad_alloc")
+UNREASONED = re.compile(r"could not (create|execute) a (primitive|memory)")
 
 
 def set_threads(threads: int, *, processes: int = 1) -> int:
@@ -88,9 +91,14 @@ def held_bytes(device: torch.device) -> int:
     return int(psutil.Process().memory_info().rss)
 
 
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an allocation failed, on a GPU or for the processor."""
+def is_out_of_memory(error: BaseException, device: torch.device) -> bool:
+    """Whether an allocation failed, on a GPU or for the processor.
+
+    oneDNN gives no reason for what it could not create; with less free than is held it was memory.
+    """
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
         return True
     text = str(error)
-    return "DefaultCPUAllocator" in text or "not enough memory" in text
+    if UNREASONED.search(text):
+        return free_bytes(device) < held_bytes(device)
+    return any(words in text for words in STARVED)

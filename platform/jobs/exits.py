@@ -214,7 +214,9 @@ def _is_out_of_memory(error: BaseException) -> bool:
     # torch is not imported here: its errors are known by name and words.
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return True
-    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    return any(words in str(error) for words in ("can't allocate memory", "std::bad_alloc"))
 
 
 def exit_from_json(data: Mapping[str, object]) -> Exit:

@@ -52,7 +52,7 @@ def test_memory_that_ends_fails_with_step_batch_and_what_to_do(any_machine: Mach
     limited_at = time.monotonic()
     row = machine.finished(run, 120)
     print(row["status"], row["message"], f"after {time.monotonic() - limited_at:.1f} s")
-    assert (row["status"], row["code"]) == ("failed", "oom")
+    assert (row["status"], row["code"]) == ("failed", "oom"), machine.what_broke(run)
     found = machine.attempts(row["job_id"])[-1]
     assert found["exit_kind"] == "oom"
     assert found["peak_memory_mib"] > 100

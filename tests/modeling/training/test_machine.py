@@ -7,7 +7,14 @@ import psutil
 import pytest
 import torch
 
-from modeling.training.machine import chosen_precision, free_bytes, held_bytes, set_threads
+from modeling.training import machine
+from modeling.training.machine import (
+    chosen_precision,
+    free_bytes,
+    held_bytes,
+    is_out_of_memory,
+    set_threads,
+)
 
 CPU = torch.device("cpu")
 
@@ -52,3 +59,23 @@ def test_processes_share_the_cores(processes: int, expected: Callable[[int], int
     cores = set_threads(0)
     assert set_threads(0, processes=processes) == expected(cores)
     assert set_threads(3, processes=processes) == 3
+
+
+@pytest.mark.parametrize(
+    ("error", "free", "starved"),
+    [
+        (MemoryError(), 2**40, True),
+        (torch.OutOfMemoryError("Tried to allocate 2.50 GiB"), 2**40, True),
+        (RuntimeError("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: …"), 2**40, True),
+        (RuntimeError("std::bad_alloc"), 2**40, True),
+        (RuntimeError("could not create a primitive"), 0, True),
+        (RuntimeError("could not create a primitive"), 2**40, False),
+        (RuntimeError("could not create a memory object"), 0, True),
+        (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), 0, False),
+    ],
+)
+def test_failed_allocations_are_known_by_kind_words_or_by_what_is_left(
+    error: Exception, free: int, starved: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(machine, "free_bytes", lambda device: free)
+    assert is_out_of_memory(error, CPU) is starved

@@ -41,6 +41,8 @@ class OutOfMemoryError(RuntimeError):
         (MemoryError(), ExitKind.OOM),
         (OutOfMemoryError("CUDA out of memory"), ExitKind.OOM),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory"), ExitKind.OOM),
+        (RuntimeError("std::bad_alloc"), ExitKind.OOM),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), ExitKind.OOM),
         (OperationalError("server closed the connection"), ExitKind.LOST),
         (StopRequested(), ExitKind.PREEMPTED),
         (Fenced(), ExitKind.FENCED),
