@@ -161,6 +161,15 @@ def difference(value: object, kind: str = "plain") -> str:
 
 
 @register.filter
+def bound(value: object, kind: str = "plain") -> str:
+    """An end of the interval of a difference: one that rounds to 0 keeps the side it is on."""
+    text = difference(value, kind)
+    if text == DASH or text[0] in f"+{MINUS}" or not float(value):  # type: ignore[arg-type]  # as above
+        return text
+    return f"{MINUS if float(value) < 0 else '+'}{text}"  # type: ignore[arg-type]  # as above
+
+
+@register.filter
 def instant(value: datetime | None) -> SafeString:
     """2024-03-24 12:40 UTC, in a time element."""
     if value is None:

@@ -5,6 +5,7 @@ from django.utils import timezone
 
 from web.templatetags.numbers import (
     age,
+    bound,
     day,
     difference,
     direction,
@@ -60,6 +61,14 @@ def test_a_difference_of_shares_is_in_percentage_points_and_others_keep_their_un
     value, kind, text
 ):
     assert difference(value, kind) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(-0.0002, "−0.000"), (0.0002, "+0.000"), (0.0, "0.000"), (-0.013, "−0.013"), (0.013, "+0.013")],
+)
+def test_a_bound_that_rounds_to_zero_keeps_its_side(value, text):
+    assert bound(value, "score") == text
 
 
 @pytest.mark.parametrize("value", [None, float("nan"), float("inf"), "", "abc", True, [1]])
