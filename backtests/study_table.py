@@ -49,11 +49,6 @@ class StudyMeasure:
     reason: str = ""
     per: float = 1.0
 
-    @property
-    def spread_kind(self) -> str:
-        """The kind of a standard deviation: it has no sign."""
-        return "percent" if self.kind == "signed" else self.kind
-
 
 def _of_head(head: str, metric: str, reason: str = "") -> StudyMeasure:
     key, measure = f"{head}.{metric}", HEAD_MEASURES[metric]

@@ -170,6 +170,12 @@ def bound(value: object, kind: str = "plain") -> str:
 
 
 @register.filter
+def deviation(value: object, kind: str = "plain") -> str:
+    """A standard deviation of numbers of this kind, which has no sign."""
+    return number_text(value, kind).removeprefix("+")
+
+
+@register.filter
 def instant(value: datetime | None) -> SafeString:
     """2024-03-24 12:40 UTC, in a time element."""
     if value is None:

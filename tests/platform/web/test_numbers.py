@@ -7,6 +7,7 @@ from web.templatetags.numbers import (
     age,
     bound,
     day,
+    deviation,
     difference,
     direction,
     instant,
@@ -65,10 +66,24 @@ def test_a_difference_of_shares_is_in_percentage_points_and_others_keep_their_un
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(-0.0002, "−0.000"), (0.0002, "+0.000"), (0.0, "0.000"), (-0.013, "−0.013"), (0.013, "+0.013")],
+    [
+        (-0.0002, "−0.000"),
+        (0.0002, "+0.000"),
+        (0.0, "0.000"),
+        (-0.013, "−0.013"),
+        (0.013, "+0.013"),
+    ],
 )
 def test_a_bound_that_rounds_to_zero_keeps_its_side(value, text):
     assert bound(value, "score") == text
+
+
+@pytest.mark.parametrize(
+    ("value", "kind", "text"),
+    [(0.0111, "signed", "1.11\u00a0%"), (0.0111, "points", "1.11\u00a0pp"), (0.4, "ratio", "0.40")],
+)
+def test_a_deviation_has_no_sign(value, kind, text):
+    assert deviation(value, kind) == text
 
 
 @pytest.mark.parametrize("value", [None, float("nan"), float("inf"), "", "abc", True, [1]])
