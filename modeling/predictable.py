@@ -47,11 +47,14 @@ class Limits:
         if is_own and self.seal and version.first_at + version.bar > self.seal:
             return _sealed(version, self.seal)
         first, until = readable(self.model, version, self.seal if is_own else None)
-        if is_own and until < self.model.out_of_sample_from:
-            is_seal = until == self.seal
-            return _nothing_new(version, until, self.model.out_of_sample_from, is_seal=is_seal)
+        end, tested_from = version.last_at + version.bar, self.model.out_of_sample_from
+        if is_own and until < tested_from:
+            return _nothing_new(version, until, tested_from, opening_helps=end >= tested_from)
         bars, needed = max(0, (until - first) // version.bar), self._bars_needed(version, first)
-        return _too_short(version, bars, needed) if bars < needed else None
+        if bars >= needed:
+            return None
+        opening_helps = (end - first) // version.bar >= needed
+        return _too_short(version, bars, needed, opening_helps=opening_helps)
 
     def _bars_needed(self, version: DatasetVersion, first: datetime) -> int:
         """Bars without a gap up to the end of the first window."""
@@ -95,23 +98,25 @@ def _sealed(version: DatasetVersion, seal: datetime) -> Obstacle:
 
 
 def _nothing_new(
-    version: DatasetVersion, until: datetime, tested_from: datetime, *, is_seal: bool
+    version: DatasetVersion, until: datetime, tested_from: datetime, *, opening_helps: bool
 ) -> Obstacle:
-    way_out = OPEN_FIRST if is_seal else "Choose a newer version"
+    way_out = OPEN_FIRST if opening_helps else "Choose a newer version"
     return Obstacle(
         "nothing_to_predict",
         "nothing new to this model",
         f"The bars of {version} that this model may see end at {until:%Y-%m-%d %H:%M} UTC; new to it is "
         f"what closes from {tested_from:%Y-%m-%d %H:%M} UTC on. {way_out}, or choose another "
         "instrument.",
-        needs_opening=is_seal,
+        needs_opening=opening_helps,
     )
 
 
-def _too_short(version: DatasetVersion, bars: int, needed: int) -> Obstacle:
+def _too_short(version: DatasetVersion, bars: int, needed: int, *, opening_helps: bool) -> Obstacle:
+    way_out = f"{OPEN_FIRST}, or choose" if opening_helps else "Choose"
     return Obstacle(
         "not_enough_history",
         f"{counted(bars, 'bar')}, {grouped(needed)} needed",
         f"{version} has {counted(bars, 'bar')} that this model may see; its first window needs "
-        f"{grouped(needed)} without a gap. Choose a longer version.",
+        f"{grouped(needed)} without a gap. {way_out} a longer version.",
+        needs_opening=opening_helps,
     )

@@ -58,6 +58,27 @@ def test_where_the_candles_end_too_early_the_way_out_is_a_newer_version(client, 
     assert "Choose a newer version, or choose another instrument" in found.text
 
 
+def test_a_version_that_ends_at_the_seal_gains_nothing_by_opening_it(model):
+    own = model.run.experiment.version
+    Experiment.objects.update(holdout_at=model.out_of_sample_from - timedelta(hours=5))
+    own.last_at = model.out_of_sample_from - timedelta(hours=5) - own.bar
+    found = obstacle_of(own)
+    assert (found.code, found.needs_opening) == ("nothing_to_predict", False)
+    assert "Choose a newer version" in found.text
+
+
+def test_where_the_seal_leaves_too_few_bars_the_way_out_is_to_open_it(model):
+    own = model.run.experiment.version
+    seal = model.out_of_sample_from + 20 * own.bar
+    Experiment.objects.update(holdout_at=seal)
+    own.first_at, own.last_at = seal - 9 * own.bar, seal + 9000 * own.bar
+    found = obstacle_of(own)
+    assert (found.code, found.needs_opening) == ("not_enough_history", True)
+    assert "Open the hold-out with the run of this model first, or choose a longer" in found.text
+    own.last_at = seal
+    assert not obstacle_of(own).needs_opening
+
+
 def test_the_form_asks_for_newer_candles_where_nothing_is_sealed(client, model):
     own = model.run.experiment.version
     Experiment.objects.update(holdout_at=model.run.experiment.holdout_until)
