@@ -25,7 +25,9 @@ from specs.forms import in_words
 LEAST, MOST = 2, 10
 SHORT = 40
 KINDS = ("runs", "backtests")
-RUN_AGAIN = "To compare without that, start again the runs that other code than the running one has trained, and compare the new ones."
+RUN_AGAIN = (
+    "To compare without that, start the runs trained by older code again, and compare the new ones."
+)
 # Which test blocks there are follows from these fields.
 FOLD_FIELDS = ("scheme", "folds", "embargo_bars", "holdout_fraction")
 # Another question was asked of the heads when one of these differs.

@@ -128,7 +128,7 @@ MEASURES: dict[str, Measure] = {
         ),
         Measure(
             "expectancy_bps",
-            "Mean trade of its notional",
+            "Mean trade, of notional",
             "bps",
             "Mean profit or loss of a closed trade, of its entry notional.",
         ),

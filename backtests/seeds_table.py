@@ -21,7 +21,7 @@ THRESHOLDS_OF_SEEDS = (
     "Its account enters at the mean of the seeds' thresholds, because the release that trained them "
     "kept no predictions of the calibration slices: a mean score is smaller in size, so it trades less."
 )
-RUN_AGAIN = "Start again the seeds that other code than the running one has trained: of equal runs the newest by the running code counts."
+RUN_AGAIN = "Start the seeds trained by older code again: of equal runs the newest by the running code counts."
 WITHHELD_OF_MEAN = (
     "The scores of the mean prediction are too good to be taken for skill. The verdict stays withheld. "
     "Find the leak and run again, or explain here why it is none."

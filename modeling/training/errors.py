@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from specs.writing import grouped
+
 
 class Stopped(Exception):
     """Training was asked to stop; a checkpoint of `step` was saved."""
@@ -22,7 +24,7 @@ class Diverged(Exception):
         self.what = (
             "became non-finite"
             if share is None
-            else f"rose to {share:.3g} times that of a constant prediction"
+            else f"rose to {grouped(share, 0 if share >= 100 else 1)} times that of a constant prediction"
         )
         super().__init__(
             f"The loss {self.what} at step {step} with learning rate {learning_rate:g}."

@@ -11,8 +11,8 @@ from tests.faults.machine import Machine, wait_for
 # Steps of the quick spec over its two folds are 174; only a longer spec reaches the deadly one.
 DEADLY_STEP = 180
 PATIENT = {"OUTSAMPLE_FAULT": f"sleep_per_step:15,die_at_step:{DEADLY_STEP}"}
-# Slow steps and a short lease: six services can be killed within one run.
 OF_ALL_TRIALS = ("trials_", "overfitting", "deflated_")
+# Slow steps and a short lease: six services can be killed within one run.
 HASTY = {
     "OUTSAMPLE_FAULT": "sleep_per_step:130",
     "OUTSAMPLE_LEASE_S": "15",

@@ -28,7 +28,7 @@ def test_learning_rate_that_is_far_too_large_fails_and_says_what_to_try(
     print(row["status"], row["message"])
     assert (row["status"], row["code"]) == ("failed", "diverged"), machine.what_broke(run)
     assert re.fullmatch(
-        r"Training stopped: the loss rose to [\d.e+]+ times that of a constant prediction at step \d+\."
+        r"Training stopped: the loss rose to [\d.\u2009]+ times that of a constant prediction at step \d+\."
         r" Start again with learning rate 0\.33\..*",
         row["message"],
     )

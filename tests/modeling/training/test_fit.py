@@ -257,11 +257,19 @@ def test_two_such_steps_in_a_row_are_divergence() -> None:
 def test_a_rate_that_makes_the_loss_explode_is_divergence() -> None:
     recorder = Recorder()
     with pytest.raises(
-        Diverged, match=r"The loss rose to [\d.e+]+ times that of a constant"
+        Diverged, match=r"The loss rose to [\d.\u2009]+ times that of a constant"
     ) as diverged:
         trained(recorder, learning_rate=1.0, grad_clip=100.0, warmup=0.0)
     assert diverged.value.step == recorder.steps[-1].step
     assert diverged.value.learning_rate == 1.0
+
+
+@pytest.mark.parametrize(
+    ("share", "text"),
+    [(12.34, "12.3"), (225.4, "225"), (1234.5, "1\u2009234"), (3.2e6, "3\u2009200\u2009000")],
+)
+def test_divergence_says_in_plain_digits_how_far_the_loss_rose(share: float, text: str) -> None:
+    assert f"rose to {text} times that" in Diverged(7, 0.1, share=share).what
 
 
 def test_a_log_of_steps_compares_with_what_a_constant_loses_on_the_fit_slice() -> None:
