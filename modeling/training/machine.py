@@ -16,7 +16,7 @@ Precision = Literal["fp32", "bf16"]
 
 NARROWEST_BF16_WIDTH = 128
 STARVED = ("DefaultCPUAllocator", "not enough memory", "std::bad_alloc")
-UNREASONED = re.compile(r"could not (create|execute) a (primitive|memory)")
+UNREASONED = re.compile(r"could not (create|execute) a (primitive|memory)(?! desc)")
 
 
 def set_threads(threads: int, *, processes: int = 1) -> int:

@@ -63,6 +63,9 @@ PATTERNS = {
 WORKER_DIED = "The worker died {times} times{where}. Reference {error_reference}."
 TIMES = {1: "one", 2: "two", 3: "three", 4: "four", 5: "five"}
 
+# How libraries that are not imported here say that an allocation failed.
+STARVED = ("can't allocate memory", "DefaultCPUAllocator", "not enough memory", "std::bad_alloc")
+
 # Said when the numbers of the pattern are not known where the error was met.
 SHORT = {
     ExitKind.OOM: "Out of memory. Start again with a smaller batch or a shorter context.",
@@ -216,7 +219,7 @@ def _is_out_of_memory(error: BaseException) -> bool:
         return True
     if isinstance(error, OSError):
         return error.errno == errno.ENOMEM
-    return any(words in str(error) for words in ("can't allocate memory", "std::bad_alloc"))
+    return any(words in str(error) for words in STARVED)
 
 
 def exit_from_json(data: Mapping[str, object]) -> Exit:

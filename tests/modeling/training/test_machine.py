@@ -71,6 +71,7 @@ def test_processes_share_the_cores(processes: int, expected: Callable[[int], int
         (RuntimeError("could not create a primitive"), 0, True),
         (RuntimeError("could not create a primitive"), 2**40, False),
         (RuntimeError("could not create a memory object"), 0, True),
+        (RuntimeError("could not create a primitive descriptor for a matmul"), 0, False),
         (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), 0, False),
     ],
 )
