@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime
 from typing import Any
 
 from django.contrib.postgres.expressions import ArraySubquery
@@ -12,7 +11,7 @@ from django.db.models.functions import JSONObject
 
 from backtests.models import Backtest
 from markets.models import DatasetVersion
-from modeling.models import Experiment, TrainingRun, instrument_name, span_used
+from modeling.models import Experiment, TrainingRun, bars_used, instrument_name
 from modeling.network.size import network_size
 from modeling.specs import ModelSpec
 
@@ -58,18 +57,12 @@ def experiment_rows(page: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
             "symbol": first.dataset.instrument.symbol,
             "number": first.number,
             "timeframe": first.dataset.timeframe,
-            **span_of(row["model_spec"], [first, *others]),
+            "range": bars_used(row["model_spec"], [first, *others]),
             "others": others,
             "is_synthetic": any(version.is_synthetic for version in (first, *others)),
             "parameters": parameters_of(row["model_spec"], first.dataset.timeframe_minutes),
         }
     return rows
-
-
-def span_of(spec: ModelSpec, versions: list[DatasetVersion]) -> dict[str, datetime]:
-    """When the first and the last bar open that the spec uses of these candles."""
-    first, end = span_used(spec, versions)
-    return {"first_at": first, "last_at": end - versions[0].bar}
 
 
 def parameters_of(spec: ModelSpec, timeframe_minutes: int) -> int:

@@ -86,6 +86,9 @@ HEADS = {
     "risk": "Risk",
 }
 
+# The words of a head's verdict, the best first.
+WORDS = ("beats", "ties", "loses", "undecided")
+
 # Classes of the regime and the risk head, in their order.
 REGIME_NAMES = ("Ranging", "Bull", "Bear", "Volatile")
 RISK_NAMES = ("Low", "Medium", "High")
@@ -208,3 +211,16 @@ def head_verdicts(verdict: Mapping[str, Mapping[str, Any]]) -> list[dict[str, An
         for head, label in HEADS.items()
         if head in verdict
     ]
+
+
+def heads_by_word(words: Mapping[str, str | None]) -> list[tuple[str, list[str]]]:
+    """Each verdict word, the best first, with the heads it was said of; heads that were not judged come
+    last, under an empty word. Nothing where none was.
+    """
+    if not any(words.values()):
+        return []
+    found = [
+        (word, [HEADS[head].lower() for head in HEADS if (words.get(head) or "") == word])
+        for word in (*WORDS, "")
+    ]
+    return [(word, heads) for word, heads in found if heads]

@@ -21,6 +21,7 @@ from modeling.charting import CURVES, curve_figure, newest_point
 from modeling.measures import (
     best_cells,
     head_verdicts,
+    heads_by_word,
     in_order,
     ladder_cells,
     ladder_heads,
@@ -42,11 +43,12 @@ SORTS = {
 
 @require_safe
 def run_list(request: HttpRequest) -> HttpResponse:
-    rows = visible_runs(request).for_list()
+    rows = visible_runs(request).for_list().with_head_words()
     if search := search_text(request):
         rows = rows.filter(Q(experiment__name__icontains=search))
-    context = {"listing": listing(request, rows, sorts=SORTS), "heads": ladder_heads()}
-    return render(request, "modeling/run_list.html", context)
+    found = listing(request, rows, sorts=SORTS)
+    shown = [(run, heads_by_word(run.words)) for run in found.page]
+    return render(request, "modeling/run_list.html", {"listing": found, "rows": shown})
 
 
 @require_safe

@@ -4,6 +4,7 @@ from modeling.models.experiments import (
     Experiment,
     RunQuerySet,
     TrainingRun,
+    bars_used,
     instrument_name,
     span_used,
 )
@@ -26,6 +27,7 @@ __all__ = [
     "TrainingRun",
     "Trial",
     "TrialQuerySet",
+    "bars_used",
     "instrument_name",
     "span_used",
 ]

@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
 from django.db import models
-from django.db.models.functions import Coalesce
+from django.db.models.functions import Coalesce, JSONObject
 
 from accounts.models import NAME_MAX, VisibleQuerySet, WorkspaceRow
 from jobs.models import Job
 from markets.models import DatasetVersion, Instrument, Kind
+from modeling.measures import HEADS
 from modeling.specs import ModelSpec
 from modeling.windows.cpcv import NEWEST_SPLIT
 from specs.columns import SpecColumn
@@ -106,6 +107,11 @@ class Experiment(WorkspaceRow):
         """What the instruments are called here, in their order."""
         return [instrument_name(version) for version in self.pool]
 
+    @property
+    def bars_used(self) -> tuple[datetime, datetime]:
+        """When the first and the last bar open that the spec uses of the candles."""
+        return bars_used(self.model_spec, self.pool)
+
 
 def instrument_name(version: DatasetVersion) -> str:
     """What a pool calls its instrument: the same words mean the same instrument."""
@@ -123,10 +129,24 @@ def span_used(spec: ModelSpec, versions: list[DatasetVersion]) -> tuple[datetime
     return spec.data.within(first, max(version.last_at for version in versions) + bar)
 
 
+def bars_used(spec: ModelSpec, versions: list[DatasetVersion]) -> tuple[datetime, datetime]:
+    """When the first and the last bar open that a spec uses of any of these versions.
+
+    Raises InvalidSpec when nothing is left.
+    """
+    first, end = span_used(spec, versions)
+    return first, end - versions[0].bar
+
+
 class RunQuerySet(VisibleQuerySet):
     def for_list(self) -> RunQuerySet:
         """Without what only the page of a run shows."""
         return self.defer("causality", "libraries", "notices")
+
+    def with_head_words(self) -> RunQuerySet:
+        """With the verdict word of each head as `words`, instead of all that was measured."""
+        words = {head: f"verdict__{head}__word" for head in HEADS}
+        return self.defer("metrics", "verdict").annotate(words=JSONObject(**words))
 
 
 class TrainingRun(WorkspaceRow):

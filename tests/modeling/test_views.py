@@ -1,4 +1,8 @@
+import re
+
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
 from accounts.models import AuditEvent, Role
 from jobs.models import Job
@@ -18,11 +22,45 @@ def run(experiment):
     return factories.make_run(experiment)
 
 
-def test_the_list_shows_status_timeframe_and_scores(client, run):
+def test_the_list_shows_status_timeframe_and_range(client, run):
     page = client.get("/runs/").content.decode()
+    version = run.experiment.version
     assert "succeeded" in page
-    assert "0.510" in page
-    assert "1h" in page
+    assert "<td>1h</td>" in page
+    assert re.findall(r'<span class="num">(\d{4}-\d\d-\d\d)</span>', page) == [
+        f"{version.first_at:%Y-%m-%d}",
+        f"{version.last_at:%Y-%m-%d}",
+    ]
+
+
+def verdict_cell(page):
+    cells = re.findall(r"<td>(.*?)</td>", page)
+    return re.sub("<[^>]*>", "", cells[3].replace("<br>", "; "))
+
+
+def test_the_list_names_the_heads_under_each_word_of_their_verdicts(client, run):
+    run.verdict = {
+        "action": {"word": "ties"},
+        "regime": {"word": "loses"},
+        "volatility": {"word": "beats"},
+        "risk": {"word": "ties"},
+    }
+    run.save()
+    page = client.get("/runs/").content.decode()
+    assert verdict_cell(page) == (
+        "Beats volatility; Not better action, risk; Loses market regime; — confidence"
+    )
+
+
+def test_the_list_says_that_an_alarm_withholds_every_verdict(client, run):
+    run.leak_alarm = {"raised": True, "reasons": ["AUC"]}
+    run.save()
+    assert verdict_cell(client.get("/runs/").content.decode()) == "Withheld"
+
+
+def test_a_run_that_was_not_judged_has_a_dash_for_its_verdicts(client, experiment):
+    factories.make_run(experiment, status=JobStatus.FAILED)
+    assert verdict_cell(client.get("/runs/").content.decode()) == "—"
 
 
 def test_the_list_needs_at_most_eight_queries(client, experiment, django_assert_max_num_queries):
@@ -30,6 +68,14 @@ def test_the_list_needs_at_most_eight_queries(client, experiment, django_assert_
         factories.make_run(experiment, seed=seed, status=JobStatus.RUNNING)
     with django_assert_max_num_queries(8):
         client.get("/runs/")
+
+
+def test_the_list_reads_the_words_of_verdicts_without_what_was_measured(client, run):
+    with CaptureQueriesContext(connection) as captured:
+        client.get("/runs/")
+    said = " ".join(query["sql"] for query in captured)
+    assert '"modeling_trainingrun"."metrics"' not in said
+    assert '"modeling_trainingrun"."verdict",' not in said
 
 
 def test_a_finished_run_shows_folds_ladder_verdicts_and_what_it_is_made_of(client, run):
