@@ -144,6 +144,14 @@ LISTED = Experiment.objects.prefetch_related(
 
 class EstimateSerializer(serializers.Serializer[Any]):
     parameters = serializers.IntegerField()
+    effective_samples = serializers.IntegerField(
+        allow_null=True,
+        help_text="Of the fit slice of the fold that has the fewest; null: no network.",
+    )
+    samples_per_parameter = serializers.FloatField(allow_null=True)
+    capacity_warning = serializers.CharField(
+        allow_blank=True, help_text="Said below 1 effective sample per 100 parameters."
+    )
     weight_mib = serializers.FloatField()
     memory_mib = serializers.FloatField()
     storage_mib = serializers.FloatField(help_text="Files of the runs of all seeds.")

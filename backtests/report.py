@@ -31,6 +31,7 @@ from backtests.robustness.sharpe import (
 from backtests.robustness.verdict import Verdict
 from backtests.specs import SpanSpec
 from markets.candles.report import utc_text
+from modeling.capacity import CAPACITY
 from modeling.causality import state_of
 from modeling.certainty import certainty_of
 from modeling.evaluation.paths import spread_of
@@ -226,6 +227,8 @@ def _badges(row: Backtest, judged: Judged, numbers: dict[str, Any]) -> list[dict
         add("holdout", "Scored on the hold-out")
     for code, label in model_badges(row):
         add(code, label)
+    if any(notice["code"] == CAPACITY for notice in row.run.notices):
+        add(CAPACITY, "Too few samples for the network")
     return badges
 
 

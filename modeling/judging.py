@@ -33,7 +33,6 @@ HEAD_COLUMN = {
     "risk": "risk_0",
 }
 LONGEST_REASON = 500
-SAMPLES_PER_PARAMETER = 1 / 100
 HEADS_SHARE = 0.85  # of the work of judging
 
 

@@ -17,9 +17,10 @@ from jobs.statuses import JobKind, Queue
 from markets.models import DatasetVersion
 from markets.reading import ns_of
 from markets.services.datasets import hold_for_use, refuse_findings
+from modeling.capacity import scarcest
 from modeling.cost import memory_mib, run_time, storage_mib
 from modeling.models import Experiment, TrainingRun, instrument_name
-from modeling.network.size import network_size
+from modeling.network.size import size_of
 from modeling.specs import ModelSpec
 from modeling.windows.errors import ContextTooShort, NotEnoughHistory
 from modeling.windows.planning import Plan
@@ -137,19 +138,20 @@ def plan_for(spec: ModelSpec, versions: list[DatasetVersion]) -> Plan:
 
 def estimate(spec: ModelSpec, versions: list[DatasetVersion]) -> dict[str, Any]:
     """What a run will cost: parameters, MiB, windows and a range of seconds; storage is that of the runs
-    of all seeds. Nothing is built.
+    of all seeds, effective samples those of the fold that fits on the fewest. Nothing is built.
     """
     plan = check_spec(spec, versions)
-    size = network_size(
-        spec.network,
-        features=spec.features.count,
-        context_bars=spec.windows.context_bars,
-        scales=spec.features.scales_for(versions[0].dataset.timeframe_minutes),
-    )
+    minutes = versions[0].dataset.timeframe_minutes
+    size = size_of(spec, minutes)
+    splits = [fold.to_json() for fold in plan.folds]
+    capacity = scarcest(spec, splits, minutes)
     time = run_time(spec, plan, size, instruments=len(versions))
     rows = sum(version.rows for version in versions)
     return {
         "parameters": size["parameters"],
+        "effective_samples": round(capacity.effective_samples) if capacity else None,
+        "samples_per_parameter": capacity.samples_per_parameter if capacity else None,
+        "capacity_warning": capacity.warning if capacity else "",
         "weight_mib": size["weight_mib"],
         "memory_mib": round(memory_mib(spec, rows, size), 1),
         "storage_mib": round(storage_mib(spec, plan, size) * len(spec.training.seeds), 1),
@@ -162,7 +164,7 @@ def estimate(spec: ModelSpec, versions: list[DatasetVersion]) -> dict[str, Any]:
         "epochs_least": time.least,
         "epochs_most": time.most,
         "holdout_at": datetime.fromtimestamp(plan.holdout_at / 1e9, timezone.utc),
-        "splits": [fold.to_json() for fold in plan.folds],
+        "splits": splits,
     }
 
 
@@ -250,12 +252,7 @@ def _can_go_on(run: TrainingRun) -> bool:
 
 
 def _check_quotas(spec: ModelSpec, timeframe_minutes: int) -> None:
-    size = network_size(
-        spec.network,
-        features=spec.features.count,
-        context_bars=spec.windows.context_bars,
-        scales=spec.features.scales_for(timeframe_minutes),
-    )
+    size = size_of(spec, timeframe_minutes)
     refused: dict[str, str] = {}
     if size["parameters"] > settings.QUOTA_PARAMETERS:
         refused["network.d_model"] = (

@@ -13,6 +13,7 @@ from artifacts.models import StoredFile
 from artifacts.store import scratch_folder, store_file
 from jobs.attempts import RunningAttempt
 from jobs.errors import Fenced
+from modeling.capacity import capacity_notices
 from modeling.evaluation.paths import Path as PredictedPath
 from modeling.evaluation.table import (
     Table,
@@ -97,7 +98,7 @@ def store_result(
     Rungs are kept on the first path, the model on each.
     """
     instrument = instrument_name(run.experiment.version)
-    notices = [*run.notices, *judgement.notices]
+    notices = notices_of(run, folds, judgement)
     sets = [(rung, paths[0]) for rung in judgement.predicting]
     sets += [(MODEL, path) for path in paths[1:]]
     ours = paths[0].tables[MODEL]
@@ -119,6 +120,16 @@ def store_result(
             attempt.succeed(f"{grouped(bars)} bars predicted out of sample{on_paths}.")
 
         write_end(attempt, store)
+
+
+def notices_of(
+    run: TrainingRun, folds: Sequence[Fold], judgement: Judgement
+) -> list[dict[str, str]]:
+    """What stood there already, what judging found, and whether the samples are few for the network."""
+    experiment = run.experiment
+    minutes = experiment.version.dataset.timeframe_minutes
+    few = capacity_notices(experiment.model_spec, [fold.splits for fold in folds], minutes)
+    return [*run.notices, *judgement.notices, *few]
 
 
 def write_end(attempt: RunningAttempt, store: Callable[[], None]) -> None:

@@ -18,6 +18,7 @@ from markets.models import DatasetVersion
 from modeling.causality import certificate_table
 from modeling.certainty import certainty_of, certainty_table
 from modeling.charting import CURVES, curve_figure, newest_point
+from modeling.fold_rows import fold_rows
 from modeling.measures import (
     best_cells,
     head_verdicts,
@@ -72,7 +73,7 @@ def run_page(
     context = {
         **live,
         "charts": [(kind, title) for kind, (title, _, _) in CURVES.items()],
-        "folds": folds,
+        "fold_rows": fold_rows(run, folds),
         "selection": selection_report(folds),
         "ladder_heads": ladder_heads(),
         "ladder": ladder(run),

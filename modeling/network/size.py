@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TypedDict
 
-from modeling.specs import NetworkSpec
+from modeling.specs import ModelSpec, NetworkSpec
 
 SLOTS_PER_DAY = 288
 SLOT_WIDTH = 32
@@ -45,6 +45,16 @@ def network_size(
     weight_mib = parameters * BYTES_PER_PARAMETER / MIB
     tokens = 1 if spec.is_linear else token_count(context_bars, spec.patch_bars)
     return NetworkSize(parameters=parameters, weight_mib=weight_mib, tokens=tokens, modules=modules)
+
+
+def size_of(spec: ModelSpec, timeframe_minutes: int) -> NetworkSize:
+    """Size of the network that this spec trains on candles of this timeframe."""
+    return network_size(
+        spec.network,
+        features=spec.features.count,
+        context_bars=spec.windows.context_bars,
+        scales=spec.features.scales_for(timeframe_minutes),
+    )
 
 
 def _linear(features: int) -> dict[str, int]:
