@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import errno
 import math
+import resource
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from jobs import faults
 from jobs.attempts import RunningAttempt
 from jobs.errors import JobFailed
 from jobs.exits import failed
+from jobs.memory import peak_mib
 from jobs.spool import Row
 from jobs.statuses import EventKind, ExitKind
 from modeling.code_versions import CHANGED, changed_notice
@@ -23,6 +25,7 @@ from modeling.models import Checkpoint, MetricPoint, TrainingRun
 from modeling.training import checkpoint as checkpoints
 from modeling.training.errors import CheckpointRejected
 from modeling.training.observer import EpochMetrics, StepMetrics
+from modeling.training.pace import Pace
 
 POINT_EVERY_STEPS = 10
 # Shares of a run's progress between which its folds are trained.
@@ -32,12 +35,16 @@ NO_SPACE = frozenset({errno.ENOSPC, errno.EFBIG, errno.EDQUOT})
 
 @dataclass(frozen=True)
 class Stage:
-    """Where one fold stands in its run: `steps_before` of `steps_in_all` are behind it at most."""
+    """Where one fold stands in its run: `steps_before` of `steps_in_all` are behind it at most.
+
+    `pace` is that of the attempt: its folds share it.
+    """
 
     fold: int
     folds: int
     steps_before: int
     steps_in_all: int
+    pace: Pace = field(default_factory=Pace, compare=False)
 
     @property
     def title(self) -> str:
@@ -59,6 +66,7 @@ class RunObserver:
         self, run: TrainingRun, attempt: RunningAttempt, folder: Path, stage: Stage
     ) -> None:
         self.run, self.attempt, self.folder, self.stage = run, attempt, folder, stage
+        self.pace = stage.pace
         self.last_saved: int | None = None
         self.is_first = True
 
@@ -77,6 +85,8 @@ class RunObserver:
 
     def on_step(self, metrics: StepMetrics) -> None:
         place = self.in_run(metrics.step)
+        self.pace.note(metrics.samples, metrics.samples_per_s)
+        self._tell_pace(to_come=self.stage.steps_in_all - place)
         self.attempt.progress(
             self.stage.progress_at(metrics.step),
             f"{self.stage.title}, epoch {metrics.epoch}",
@@ -93,9 +103,13 @@ class RunObserver:
                 "learning_rate": metrics.learning_rate,
                 "gradient_norm": metrics.gradient_norm,
                 "mean_dropout": metrics.mean_dropout,
-                "samples_per_s": metrics.samples_per_s,
+                "samples_per_s": self.pace.samples_per_s,
             },
         )
+
+    def on_last_step(self, of_fold: int) -> None:
+        """The fold makes no more of its `of_fold` steps at most, however early it was stopped."""
+        self._tell_pace(to_come=self.stage.steps_in_all - self.in_run(of_fold))
 
     def on_epoch(self, metrics: EpochMetrics) -> None:
         self._points(
@@ -157,6 +171,14 @@ class RunObserver:
             free=_mib(shutil.disk_usage(self.folder).free),
             needed=_mib(needed),
             checkpoint_step=self.in_run(last_saved),
+        )
+
+    def _tell_pace(self, *, to_come: int) -> None:
+        """`to_come` are the steps of all folds that are not made yet, when none stops early."""
+        self.attempt.tell(
+            left_s=self.pace.left_s(to_come),
+            samples_per_s=self.pace.samples_per_s,
+            memory_mib=peak_mib(resource.getrusage(resource.RUSAGE_SELF)),
         )
 
     def _points(self, step: int, values: dict[str, float | None]) -> None:

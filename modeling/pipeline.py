@@ -39,6 +39,7 @@ from modeling.training.compiled import chosen_compiler
 from modeling.training.errors import Diverged, OutOfMemory, Stopped
 from modeling.training.fit import fit, steps_in_all
 from modeling.training.machine import set_threads
+from modeling.training.pace import Pace
 from modeling.training.ranks import ALONE, Ranks
 from modeling.windows.errors import ContextTooShort, IntervalsMeet, NotEnoughHistory
 from modeling.windows.learned import prepare_fold
@@ -65,10 +66,12 @@ def train(run: TrainingRun, attempt: RunningAttempt, ranks: Ranks = ALONE) -> No
     attempt.raise_if_stopping()
     fit_bars = [windows.bars(fold.fit)[:: spec.windows.stride] for fold in windows.folds]
     steps = [steps_in_all(spec, len(bars)) for bars in fit_bars]
+    pace = Pace()
     for place, fold in enumerate(windows.folds):
-        stage = Stage(fold.number, len(windows.folds), sum(steps[:place]), sum(steps))
+        stage = Stage(fold.number, len(windows.folds), sum(steps[:place]), sum(steps), pace)
         if _is_finished(run, attempt, fold.number):
             attempt.log(f"{stage.title} is finished already and not computed again.")
+            attempt.tell(found_done=stage.progress_at(steps[place]))
             continue
         _train_fold(run, attempt, windows, fold, stage, ranks)
         attempt.raise_if_stopping()
@@ -160,6 +163,7 @@ def _train_fold(
                 ranks=ranks,
                 compiler=compiler,
             )
+            observer.on_last_step(steps_in_all(spec, len(task.fit_bars)))
     for note in fitted.notes:
         attempt.log(f"{stage.title}: {note}", "warning")
     share = stage.progress_at(steps_in_all(spec, len(task.fit_bars)))

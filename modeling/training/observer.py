@@ -13,6 +13,7 @@ class StepMetrics:
     """One optimiser step; steps count from 1 within a fold.
 
     `losses` and `balance` (v) are by head. `samples_per_s` is None until two steps were timed.
+    `samples` are those of the step.
     """
 
     fold: int
@@ -25,6 +26,7 @@ class StepMetrics:
     learning_rate: float
     gradient_norm: float
     mean_dropout: float
+    samples: int
     samples_per_s: float | None
 
 

@@ -115,6 +115,7 @@ class StepLog:
                     learning_rate=made.learning_rate,
                     gradient_norm=norm,
                     mean_dropout=dropped,
+                    samples=made.samples,
                     samples_per_s=speed,
                 )
             )

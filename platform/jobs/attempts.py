@@ -66,6 +66,7 @@ class RunningAttempt:
         self._lock = threading.Lock()
         self._flushing = threading.Lock()
         self._progress: tuple[float, str] | None = None
+        self._told: dict[str, float | None] = {}
         self._spool = Spool()
         self._away_since: float | None = None
 
@@ -96,6 +97,15 @@ class RunningAttempt:
             self._progress = (min(1.0, max(0.0, fraction)), message)
             if step is not None:
                 self.step = step
+
+    def tell(self, **figures: float | None) -> None:
+        """Tell finite figures of the work for its page; written with the next progress.
+
+        `left_s` are the seconds left at most, None while they are not known; `found_done` is the
+        share of the progress that earlier attempts have made.
+        """
+        with self._lock:
+            self._told = self._told | figures
 
     def log(self, text: str, level: str = "info") -> None:
         """Add a line to the log that the user reads."""
@@ -261,8 +271,9 @@ class RunningAttempt:
     def _write_pending(self) -> None:
         with self._lock:
             progress, self._progress = self._progress, None
+            told = self._told
         if progress is not None:
-            self._write_progress(*progress)
+            self._write_progress(*progress, told)
         self._write_rows()
 
     def _write_rows(self) -> None:
@@ -271,8 +282,8 @@ class RunningAttempt:
             writer(rows)
         transaction.on_commit(partial(self._spool.forget, size))
 
-    def _write_progress(self, fraction: float, message: str) -> None:
-        self._update_attempt(progress_at=Now())
+    def _write_progress(self, fraction: float, message: str, told: dict[str, float | None]) -> None:
+        self._update_attempt(progress_at=Now(), told=told)
         rows = Job.objects.filter(pk=self.job_id, status__in=ACTIVE)
         rows.update(progress=fraction, message=message)
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import resource
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,6 +27,12 @@ def address_space_limit(extra_gib: float) -> Iterator[None]:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+
+
+def peak_mib(usage: resource.struct_rusage) -> int:
+    """The most memory a process has held, from what the system says of it."""
+    unit = 1 if sys.platform == "darwin" else 1024  # bytes there, kilobytes on Linux
+    return int(usage.ru_maxrss * unit // 2**20)
 
 
 def _address_space_bytes() -> int | None:

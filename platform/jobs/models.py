@@ -273,6 +273,8 @@ class JobAttempt(models.Model):
     signal = models.PositiveSmallIntegerField(null=True)
     checkpoint_step = models.PositiveIntegerField(null=True)
     peak_memory_mib = models.PositiveIntegerField(null=True)
+    # What the work said last about itself, by name; see RunningAttempt.tell.
+    told = models.JSONField(default=dict)
 
     class Meta:
         constraints = [

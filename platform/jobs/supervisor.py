@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import resource
 import signal
 import subprocess
 import sys
@@ -19,6 +18,7 @@ from django.db import Error
 from jobs.attempts import RunningAttempt, StopReason
 from jobs.errors import Fenced
 from jobs.exits import Exit, exit_from_json, failed, with_process
+from jobs.memory import peak_mib
 from jobs.models import Job, JobAttempt
 from jobs.statuses import FAILURES, ExitKind
 from jobs.trainer import EXIT_PREEMPTED, LEASE_VARIABLE, HandedOver
@@ -105,7 +105,7 @@ class Trainer:
         self.send(signal.SIGKILL)
         _, status, usage = os.wait4(self.pid, 0)
         self._process.returncode = os.waitstatus_to_exitcode(status)
-        self.peak_mib = _peak_mib(usage)
+        self.peak_mib = peak_mib(usage)
         self._wait_for_silence()
 
     @property
@@ -150,11 +150,6 @@ def _exit_in(line: bytes) -> Exit | None:
         return exit_from_json(json.loads(line))
     except ValueError:
         return None
-
-
-def _peak_mib(usage: resource.struct_rusage) -> int:
-    unit = 1 if sys.platform == "darwin" else 1024  # bytes there, kilobytes on Linux
-    return int(usage.ru_maxrss * unit // 2**20)
 
 
 class Watch:

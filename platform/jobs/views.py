@@ -14,7 +14,7 @@ from django.views.decorators.http import conditional_page, require_POST, require
 
 from accounts import audit
 from accounts.editing import listing, require_editor_of, user_of
-from jobs.models import Job
+from jobs.models import Job, JobAttempt
 from jobs.services import JobConflict, QueueFull, request_cancel
 
 Row = TypeVar("Row", bound=Model)
@@ -146,15 +146,24 @@ def live_context(job: Job) -> dict[str, Any]:
         "job": job,
         "attempt": attempt,
         "silent_s": silent_s if job.is_active and silent_s > SILENT_S else None,
-        "left_s": time_left(job),
+        "left_s": time_left(job, attempt),
+        "counts_steps": attempt is not None and "left_s" in attempt.told,
     }
 
 
-def time_left(job: Job) -> float | None:
-    """Seconds left if the rest goes as fast as what is done; None before a twentieth is done."""
-    if not job.is_active or job.progress < 0.05 or job.duration is None:
+def time_left(job: Job, attempt: JobAttempt | None) -> float | None:
+    """Seconds left: what the work of this attempt told, if it told; else as if the rest went as fast
+    as what this attempt has done, None before that is a twentieth of the whole.
+    """
+    if not job.is_active or attempt is None or attempt.progress_at is None:
         return None
-    return job.duration.total_seconds() * (1 - job.progress) / job.progress
+    if "left_s" in attempt.told:
+        told: float | None = attempt.told["left_s"]
+        return told
+    done = job.progress - attempt.told.get("found_done", 0.0)
+    if done < 0.05:
+        return None
+    return (timezone.now() - attempt.started_at).total_seconds() * (1 - job.progress) / done
 
 
 def log_lines(job: Job, request: HttpRequest) -> list[Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import resource
 from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from modeling.models import MetricPoint
 from modeling.observing import RunObserver, Stage, newest_checkpoint, write_points
 from modeling.training.checkpoint import Checkpoint, Provenance
 from modeling.training.observer import StepMetrics
+from modeling.training.pace import Pace
 from tests import factories
 
 pytestmark = pytest.mark.django_db
@@ -42,7 +44,7 @@ def attempt(run) -> RunningAttempt:
 
 @pytest.fixture
 def observer(run, attempt, tmp_path) -> RunObserver:
-    return RunObserver(run, attempt, tmp_path / "checkpoints", SECOND_FOLD)
+    return RunObserver(run, attempt, tmp_path / "checkpoints", replace(SECOND_FOLD, pace=Pace()))
 
 
 def test_training_goes_on_where_the_certificate_of_the_features_left_the_progress():
@@ -81,24 +83,63 @@ def test_checkpoint_is_counted_over_all_folds(observer):
     assert observer.run.checkpoints.get().step == 20
 
 
-def test_points_up_to_a_checkpoint_are_stored_before_it(observer):
-    numbers = {"loss": 0.5, "learning_rate": 1e-3, "gradient_norm": 2.0, "mean_dropout": 0.1}
-    observer.on_step(
-        StepMetrics(
-            fold=2,
-            step=20,
-            total_steps=150,
-            epoch=1,
-            losses={},
-            balance={},
-            samples_per_s=None,
-            **numbers,
-        )
+NUMBERS = {"loss": 0.5, "learning_rate": 1e-3, "gradient_norm": 2.0, "mean_dropout": 0.1}
+
+
+def step_of(number: int, *, samples_per_s: float | None = None) -> StepMetrics:
+    return StepMetrics(
+        fold=2,
+        step=number,
+        total_steps=150,
+        epoch=1,
+        losses={},
+        balance={},
+        samples=32,
+        samples_per_s=samples_per_s,
+        **NUMBERS,
     )
+
+
+def test_points_up_to_a_checkpoint_are_stored_before_it(observer):
+    observer.on_step(step_of(20))
     observer.save(checkpoint(20))
 
     points = MetricPoint.objects.filter(run=observer.run, fold=2, step=20)
-    assert dict(points.exclude(value=None).values_list("name", "value")) == numbers
+    assert dict(points.exclude(value=None).values_list("name", "value")) == NUMBERS
+
+
+def told_after(observer: RunObserver, steps: range, *, samples_per_s: float | None = 64.0):
+    """What the attempt's row holds once these steps were made."""
+    for step in steps:
+        observer.on_step(step_of(step, samples_per_s=samples_per_s))
+    observer.attempt.flush()
+    return JobAttempt.objects.get(pk=observer.attempt.attempt_id).told
+
+
+def test_the_time_left_is_told_from_the_twentieth_step_of_the_attempt_on(observer):
+    # Going on after a checkpoint of step 30: the steps before were those of another attempt.
+    told = told_after(observer, range(31, 50))
+    assert (told["left_s"], told["samples_per_s"]) == (None, None)
+    told = told_after(observer, range(50, 51))
+    # Half a second a step; 100 of the 250 steps lie before this fold, and 50 in it.
+    assert (told["left_s"], told["samples_per_s"]) == (50.0, 64.0)
+    assert told["memory_mib"] > 10
+
+
+def test_only_the_last_fifty_steps_make_the_pace(observer):
+    told_after(observer, range(1, 31), samples_per_s=1.0)
+    told = told_after(observer, range(31, 81), samples_per_s=32.0)
+    assert (told["left_s"], told["samples_per_s"]) == (70.0, 32.0)
+
+
+def test_a_fold_that_stops_early_leaves_the_steps_of_the_later_ones(observer):
+    first = RunObserver(
+        observer.run, observer.attempt, observer.folder, Stage(1, 2, 0, 250, Pace())
+    )
+    assert told_after(first, range(1, 21))["left_s"] == 115.0
+    first.on_last_step(of_fold=100)
+    first.attempt.progress(0.4, "Fold 1 of 2: predicting")
+    assert told_after(first, range(0))["left_s"] == 75.0
 
 
 def test_two_newest_checkpoints_are_kept_as_rows_and_files(observer):

@@ -124,6 +124,16 @@ def test_checkpoint_is_noted_on_attempt_and_events(running):
     assert event.data == {"step": 100, "fold": 1}
 
 
+def test_what_the_work_tells_is_written_with_its_progress(running):
+    running.tell(left_s=None, memory_mib=300)
+    running.tell(left_s=12.5)
+    running.progress(0.3)
+    running.flush()
+
+    told = JobAttempt.objects.get(pk=running.attempt_id).told
+    assert told == {"left_s": 12.5, "memory_mib": 300}
+
+
 def test_stop_is_raised_between_steps(running):
     running.raise_if_stopping()
     running.request_stop(StopReason.CANCEL)

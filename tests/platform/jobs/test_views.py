@@ -1,6 +1,9 @@
+from datetime import timedelta
+
 import pytest
 from django.shortcuts import get_object_or_404
 from django.utils import timezone
+from django.utils.html import strip_tags
 
 from accounts.models import Role
 from jobs import views
@@ -131,3 +134,57 @@ def test_a_job_that_ends_while_a_page_reads_stands_beside_what_it_left(alice, mo
     assert len(reads) == 2
     assert seen.preview == {"rows_read": 864}
     assert not seen.job.is_terminal
+
+
+def attempt_of(job, *, started_s_ago: float = 0.0, **values):
+    now = timezone.now()
+    return job.attempts.create(
+        number=2,
+        worker=job.pk,
+        host="here",
+        pid=2,
+        started_at=now - timedelta(seconds=started_s_ago),
+        progress_at=now,
+        **values,
+    )
+
+
+def live_box(client, job) -> str:
+    page = client.get(f"/jobs/{job.pk}/status/").content.decode()
+    return strip_tags(page).replace("\u00a0", " ")
+
+
+@pytest.fixture
+def retried(running):
+    """A job at 42 % whose first attempt was lost."""
+    running.attempts.update(ended_at=timezone.now())
+    return running
+
+
+def test_the_time_left_counts_from_the_start_of_the_last_attempt(client, retried):
+    # 42 % in 42 s of this attempt; the first claim of the job was 95 s ago.
+    attempt_of(retried, started_s_ago=42)
+    assert "about 58 s left" in live_box(client, retried)
+
+
+def test_what_earlier_attempts_have_done_says_nothing_of_the_pace(client, retried):
+    attempt = attempt_of(retried, started_s_ago=42, told={"found_done": 0.35})
+    assert "about 5 min 48 s left" in live_box(client, retried)
+    attempt.told = {"found_done": 0.40}
+    attempt.save()
+    assert " left" not in live_box(client, retried)
+
+
+def test_an_attempt_that_has_told_nothing_yet_has_no_time_left(client, retried):
+    attempt = attempt_of(retried, started_s_ago=42)
+    attempt.progress_at = None
+    attempt.save()
+    assert " left" not in live_box(client, retried)
+
+
+def test_steps_tell_the_time_they_need_at_most_or_nothing(client, retried):
+    attempt = attempt_of(retried, started_s_ago=42, told={"left_s": 125.0})
+    assert "at most 2 min 05 s of training steps left" in live_box(client, retried)
+    attempt.told = {"left_s": None}
+    attempt.save()
+    assert " left" not in live_box(client, retried)
