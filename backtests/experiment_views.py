@@ -53,6 +53,7 @@ from jobs.statuses import JobStatus
 from jobs.views import refused_for_now
 from markets.models import DatasetVersion
 from modeling.models import Experiment, TrainingRun, Trial
+from modeling.next_action import SUGGESTED
 from modeling.openings import openable_runs, openings_seen
 from modeling.presets import PRESETS
 from specs.declaration import InvalidSpec
@@ -323,7 +324,8 @@ def opened(request: HttpRequest) -> tuple[ExperimentForm, str]:
             "datasets": [version.pk for version in source.pool] if is_ours else latest,
             "notes": source.notes if is_ours else "",
         }
-        form = ExperimentForm(workspace=workspace, initial=spec_of(source), **named)
+        spec = with_suggested(request, spec_of(source))
+        form = ExperimentForm(workspace=workspace, initial=spec, **named)
         return form, source.preset or DEFAULT_PRESET
     preset = request.GET.get("preset", DEFAULT_PRESET)
     if preset not in PRESETS:
@@ -331,6 +333,19 @@ def opened(request: HttpRequest) -> tuple[ExperimentForm, str]:
     ending = "" if PRESETS[preset].network.is_linear else " transformer"
     named["name"] = f"{preset.capitalize()}{ending}"
     return ExperimentForm(workspace=workspace, initial=preset_named(preset), **named), preset
+
+
+def with_suggested(request: HttpRequest, spec: ExperimentSpec) -> ExperimentSpec:
+    """The spec of a clone with what the page of a failed run suggests. Raises BadRequest for other values."""
+    suggested = {path: request.GET[path] for path in SUGGESTED if path in request.GET}
+    if not suggested:
+        return spec
+    data = spec.to_json()
+    data["training"] |= {path.partition(".")[2]: value for path, value in suggested.items()}
+    try:
+        return ExperimentSpec.parse(data)
+    except InvalidSpec as error:
+        raise BadRequest(str(error)) from None
 
 
 def latest_version(workspace: Workspace) -> list[int]:

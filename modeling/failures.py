@@ -5,6 +5,7 @@ from __future__ import annotations
 from jobs.errors import JobFailed
 from jobs.exits import failed
 from jobs.statuses import ExitKind
+from modeling.specs import TrainingSpec
 from modeling.training.errors import Diverged, OutOfMemory, TooFewDevices
 
 
@@ -14,7 +15,7 @@ def diverged(error: Diverged, *, steps_before: int, last_saved: int | None) -> J
         ExitKind.DIVERGED,
         what=error.what,
         step=steps_before + error.step,
-        learning_rate=error.learning_rate / 3,
+        learning_rate=next_learning_rate(error.learning_rate),
         checkpoint_step=steps_before + (last_saved or 0),
     )
     if last_saved is not None:
@@ -29,8 +30,23 @@ def out_of_memory(error: OutOfMemory, *, steps_before: int) -> JobFailed:
         batch=error.batch,
         needed_gb=error.needed_bytes / 1e9,
         free_gb=error.free_bytes / 1e9,
-        next_batch=max(1, error.batch // 2),
+        next_batch=next_batch(error.batch),
     )
+
+
+def next_learning_rate(rate: float) -> float:
+    """What to try after a rate that diverged: a third, in the two digits that the message shows."""
+    return max(_least("learning_rate"), float(f"{rate / 3:.2g}"))
+
+
+def next_batch(batch: int) -> int:
+    """What to try after a batch that did not fit into memory."""
+    return int(max(_least("batch"), batch // 2))
+
+
+def _least(name: str) -> float:
+    bounds = TrainingSpec.model_fields[name].metadata
+    return next(float(bound.ge) for bound in bounds if hasattr(bound, "ge"))
 
 
 def too_few_devices(error: TooFewDevices) -> JobFailed:
