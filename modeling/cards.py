@@ -6,6 +6,7 @@ import hashlib
 import json
 from typing import Any
 
+from modeling.causality import features_version
 from modeling.models import RegisteredModel, instrument_name
 
 FORMAT = "outsample-model-1"
@@ -96,7 +97,7 @@ def _card(model: RegisteredModel) -> dict[str, Any]:
         "features": {
             "names": state["selection"]["names"],
             "scales": list(scales),
-            "code_version": run.causality.get("code_version"),
+            "code_version": features_version(run.causality, model.fold.number),
         },
         "scalers": state["scalers"]["scales"],
         "targets": state["targets"],

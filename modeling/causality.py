@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Literal
 
 FOLD_PARTS = ("selection", "scalers", "targets", "predictions")
 NAMED = 10
+# The code version of the process that proved it; `code_version` beside it is that of the features alone.
+CERTIFIED_BY = "certified_by"
 
 Certificate = Mapping[str, Any]  # Any: JSON has no narrower type
 State = Literal["passed", "failed", "not_run"]
@@ -31,14 +33,15 @@ def state_of(certificate: Certificate) -> State:
 
 
 def certificate_table(certificate: Certificate) -> dict[str, Any]:  # Any: cells of a table
-    """The certificate as its box shows it: the state, one row of verdicts for each fold, and up to ten
-    features and index maps that knew their future.
+    """The certificate as its box shows it: the state, which code proved it, one row of verdicts for each
+    fold, and up to ten features and index maps that knew their future.
     """
     tested = [*certificate.get("features", []), *certificate.get("maps", [])]
     failures = [entry for entry in tested if entry["verdict"] == "failed"]
     return {
         "state": state_of(certificate),
         "bars_tested": certificate.get("bars_tested"),
+        "certified_by": certificate.get(CERTIFIED_BY),
         "failures": failures[:NAMED],
         "more_failures": max(0, len(failures) - NAMED),
         "folds": [
@@ -46,9 +49,44 @@ def certificate_table(certificate: Certificate) -> dict[str, Any]:  # Any: cells
                 "number": entry["fold"],
                 "verdicts": [entry.get(part, "not_run") for part in FOLD_PARTS],
                 "predicted": entry.get("predicted"),
+                "certified_by": entry.get(CERTIFIED_BY),
             }
             for entry in certificate.get("folds", [])
         ],
+    }
+
+
+def features_version(certificate: Certificate, fold: int) -> str | None:
+    """The code version of the features that a fold was trained on; None where nobody noted it."""
+    noted = {entry["fold"]: entry.get("code_version") for entry in certificate.get("folds", [])}
+    return noted.get(fold) or certificate.get("code_version")
+
+
+def certified_again(
+    before: Certificate, found: Certificate, finished: Collection[int]
+) -> dict[str, Any]:  # Any: JSON has no narrower type
+    """The certificate `found` by the running code in the place of that by other code.
+
+    Entries of finished folds stay, each with the features it was trained on: nothing of them is computed
+    again. Those of other folds say nothing of the running code and go, with the rest, to `earlier`.
+    """
+    if not before:
+        return dict(found)
+    features = {"code_version": before.get("code_version")}
+    folds = before.get("folds", [])
+    kept = [{**features, **entry} for entry in folds if entry["fold"] in finished]
+    replaced = {
+        CERTIFIED_BY: before.get(CERTIFIED_BY),
+        "passed": before["passed"],
+        **features,
+        "bars_tested": before.get("bars_tested"),
+        "folds": [entry for entry in folds if entry["fold"] not in finished],
+    }
+    return {
+        **found,
+        "passed": bool(found["passed"] and not any(failed_parts(entry) for entry in kept)),
+        "folds": kept,
+        "earlier": [*before.get("earlier", []), replaced],
     }
 
 

@@ -12,8 +12,15 @@ from jobs.errors import JobFailed
 from markets.candles.frame import Candles
 from markets.features.certificate import certify_features
 from markets.features.compute import compute_features
+from markets.features.registry import CODE_VERSION
 from markets.features.table import FeatureTable
-from modeling.causality import failed_parts, joined_certificate, joined_proof
+from modeling.causality import (
+    CERTIFIED_BY,
+    certified_again,
+    failed_parts,
+    joined_certificate,
+    joined_proof,
+)
 from modeling.evaluation.calibration import Calibrator
 from modeling.evaluation.table import PREDICTED, Table
 from modeling.folds import FoldResult
@@ -31,13 +38,18 @@ Json = dict[str, Any]  # Any: JSON has no narrower type
 
 
 def certify_tables(run: TrainingRun, attempt: RunningAttempt, parts: Sequence[PoolPart]) -> None:
-    """Prove once that no feature of any instrument knows the future, and end the run when one does."""
-    if not run.causality:
+    """Prove once by the running code that no feature of any instrument knows the future, and end the
+    run when one does. `run.code_version` is that of this process.
+    """
+    if run.causality.get(CERTIFIED_BY) != run.code_version:
         each = {
             part.instrument: certificate_of(part.candles, part.table, run.seed, attempt)
             for part in parts
         }
-        certificate = joined_certificate(each)
+        found = joined_certificate(each) | {CERTIFIED_BY: run.code_version}
+        done = run.folds.exclude(finished_at=None)
+        finished = attempt.write(lambda: set(done.values_list("number", flat=True)))
+        certificate = certified_again(run.causality, found, finished)
         attempt.write(lambda: _store_certificate(run, certificate))
     _refuse_failed(run.causality)
 
@@ -63,10 +75,13 @@ def _store_certificate(run: TrainingRun, certificate: Json) -> None:
 def certify_fold(
     run: TrainingRun, attempt: RunningAttempt, windows: Windows, fold: FoldWindows
 ) -> None:
-    """Prove once that what the fold learned before training knows nothing but its fit slice."""
-    if _entry(run, fold) is None:
+    """Prove once by the running code that what the fold learned before training knows nothing but its
+    fit slice.
+    """
+    if (_entry(run, fold) or {}).get(CERTIFIED_BY) != run.code_version:
         spec = run.experiment.model_spec
         found = certify_fit(windows, fold, spec, seed=run.seed)
+        found |= {CERTIFIED_BY: run.code_version, "code_version": CODE_VERSION}
         attempt.write(lambda: _store_entry(run, found))
     _refuse_failed(run.causality)
 
@@ -151,7 +166,7 @@ def _refuse_failed(certificate: Json) -> None:
     raise JobFailed(
         "causality",
         "A feature used candles from its future; the certificate of this run names it. "
-        "Nothing was trained. Update the feature, then launch again.",
+        "Nothing was trained with it. Update the feature, then launch again.",
     )
 
 

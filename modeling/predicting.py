@@ -19,6 +19,7 @@ from markets.candles.frame import Candles
 from markets.features.compute import compute_features
 from markets.features.registry import CODE_VERSION
 from markets.reading import ns_of
+from modeling.causality import features_version
 from modeling.evaluation.alarm import leak_alarm
 from modeling.evaluation.columns import MIN_SAMPLES
 from modeling.evaluation.heads import score_heads
@@ -107,7 +108,7 @@ def predict_version(row: ModelPrediction, attempt: RunningAttempt) -> None:
 
 def _require_known_features(row: ModelPrediction) -> None:
     """Refuse to feed the network with columns of other formulas than those it learned from."""
-    trained = row.model.run.causality.get("code_version")
+    trained = features_version(row.model.run.causality, row.model.fold.number)
     if trained != CODE_VERSION:
         raise JobFailed(
             "features_changed",

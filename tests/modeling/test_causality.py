@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from modeling.causality import certificate_table, joined_certificate, joined_proof, state_of
+from modeling.causality import (
+    certificate_table,
+    certified_again,
+    failed_parts,
+    features_version,
+    joined_certificate,
+    joined_proof,
+    state_of,
+)
 from tests.factories import certificate, make_experiment, make_run, make_user
 
 FEATURE = {"feature": "rsi_14", "scale": 3, "verdict": "failed", "reason": "a past value changed"}
@@ -76,6 +84,35 @@ def test_the_proof_of_several_instruments_names_the_one_that_failed_and_counts_a
     assert found["instruments"] == {"BTC": "passed", "ETH": "failed"}
 
 
+FOUND = {"passed": True, "bars_tested": 30, "code_version": "2", "certified_by": "0.2.0"}
+
+
+def test_what_other_code_proved_stays_for_finished_folds_and_is_kept_readable_for_the_rest():
+    before = certificate(2) | {"code_version": "1", "certified_by": "0.1.0"}
+    found = certified_again(before, FOUND, finished={1})
+    assert [entry["fold"] for entry in found["folds"]] == [1]
+    assert (found["certified_by"], found["passed"], state_of(found)) == ("0.2.0", True, "passed")
+    replaced = found["earlier"][0]
+    assert (replaced["certified_by"], replaced["bars_tested"]) == ("0.1.0", 30)
+    assert replaced["folds"] == before["folds"][1:]
+    again = certified_again(found, FOUND | {"certified_by": "0.3.0"}, finished={1})
+    assert [entry["certified_by"] for entry in again["earlier"]] == ["0.1.0", "0.2.0"]
+
+
+def test_a_finished_fold_keeps_the_version_of_the_features_that_it_learned_from():
+    before = certificate(2) | {"code_version": "1"}
+    found = certified_again(before, FOUND, finished={1})
+    assert (features_version(found, 1), features_version(found, 2)) == ("1", "2")
+    assert (features_version(before, 1), features_version({}, 1)) == ("1", None)
+
+
+def test_an_open_fold_that_failed_by_other_code_does_not_fail_the_running_code():
+    found = certified_again(failing("selection"), FOUND, finished={1})
+    assert found["passed"]
+    assert failed_parts(found["earlier"][0]["folds"][0]) == ["selection"]
+    assert not certified_again(failing("selection"), FOUND | {"passed": False}, ())["passed"]
+
+
 @pytest.fixture
 def shown(db, client):
     alice = make_user("alice")
@@ -97,6 +134,8 @@ def shown(db, client):
         (without("predictions"), "what is tested so far has passed"),
         (failing("predictions"), '<span class="down">failed</span>'),
         (certificate(2), "Passed: nothing that this run used or said"),
+        (certificate(2) | {"certified_by": "0.2.0"}, "Proved by code 0.2.0."),
+        (certificate(2) | {"certified_by": "0.2.0"}, "proved by code of an unknown version"),
         (
             {"passed": False, "features": [FEATURE], "maps": []},
             "rsi_14, timescale × 3: a past value",

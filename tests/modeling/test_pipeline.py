@@ -24,13 +24,14 @@ from jobs.workers import claimant
 from markets.candles.synthetic import synthetic_candles
 from markets.features.compute import compute_features
 from markets.features.registry import FEATURES
-from modeling import certifying, pipeline
+from modeling import certifying, pipeline, provenance
 from modeling.causality import state_of
 from modeling.models import Checkpoint
 from modeling.observing import newest_checkpoint
 from modeling.storing import store_fold, write_end
 from modeling.training.checkpoint import Provenance
 from modeling.windows import certificate, learned
+from modeling.windows.make import PoolPart
 from modeling.windows.selection import Selection
 from tests import factories
 from tests.path import demo_version, finished_run, make_people, quick_spec, run_training
@@ -125,6 +126,89 @@ def test_stop_is_looked_for_between_two_bars_of_the_causality_check(attempt):
     attempt.request_stop(StopReason.CANCEL)
     with pytest.raises(StopRequested):
         certifying.certificate_of(candles, table, 0, attempt)
+
+
+def parts_of():
+    candles = synthetic_candles(days=3, seed=1)
+    return [PoolPart("BTC", candles, compute_features(candles, ("ret_1",), (1,)))]
+
+
+def test_tables_are_proved_again_by_other_code_and_by_the_same_only_once(run, attempt, monkeypatch):
+    real, proved = certifying.certify_features, []
+
+    def certify(candles, table, **options):
+        proved.append(run.code_version)
+        return real(candles, table, bars=3, **options)
+
+    monkeypatch.setattr(certifying, "certify_features", certify)
+    run.causality = {}
+    for version in ("0.1.0", "0.1.0", "0.2.0", "0.2.0"):
+        run.code_version = version
+        certifying.certify_tables(run, attempt, parts_of())
+    assert proved == ["0.1.0", "0.2.0"]
+    run.refresh_from_db()
+    assert run.causality["certified_by"] == "0.2.0"
+    assert [entry["certified_by"] for entry in run.causality["earlier"]] == ["0.1.0"]
+
+
+def test_a_certificate_without_a_version_is_that_of_other_code(run, attempt, monkeypatch):
+    found = {"passed": True, "bars_tested": 3}
+    monkeypatch.setattr(certifying, "certify_features", lambda *args, **options: dict(found))
+    run.causality = factories.certificate(2)
+    certifying.certify_tables(run, attempt, parts_of())
+    assert run.causality["certified_by"] == run.code_version
+    assert run.causality["folds"] == []  # none of them is finished
+    assert len(run.causality["earlier"][0]["folds"]) == 2
+
+
+@pytest.mark.slow
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize(
+    ("later", "tables", "folds"),
+    [("0.1.0+same", 1, [1, 2]), ("0.1.0+other", 2, [1, 2, 2])],
+    ids=["same code", "other code"],
+)
+def test_a_run_that_goes_on_under_other_code_proves_again_what_it_computes_again(
+    monkeypatch, later, tables, folds
+):
+    user, workspace = make_people()
+    experiment = create_experiment(
+        workspace=workspace,
+        user=user,
+        name="Stopped",
+        versions=[demo_version(workspace, user)],
+        spec=quick_spec(),
+    )
+    run = launch_experiment(experiment, user=user)[0]
+    table_of, fit_of = certifying.certify_features, certifying.certify_fit
+    proved_tables, proved_folds = [], []
+
+    def certify_features(candles, table, **options):
+        proved_tables.append(len(table.names))
+        return table_of(candles, table, **options)
+
+    def certify_fit(windows, fold, spec, *, seed):
+        proved_folds.append(fold.fold.number)
+        return fit_of(windows, fold, spec, seed=seed)
+
+    def store(run, attempt, fold, *rest):
+        if fold.fold.number == 2:
+            raise StopRequested("stopped before the fold was stored")
+        store_fold(run, attempt, fold, *rest)
+
+    monkeypatch.setattr(certifying, "certify_features", certify_features)
+    monkeypatch.setattr(certifying, "certify_fit", certify_fit)
+    monkeypatch.setattr(provenance, "code_version", lambda: "0.1.0+same")
+    with monkeypatch.context() as stopping:
+        stopping.setattr(pipeline, "store_fold", store)
+        assert run_training(run).status == JobStatus.QUEUED
+    monkeypatch.setattr(provenance, "code_version", lambda: later)
+    assert run_training(run).status == JobStatus.SUCCEEDED
+    assert (len(proved_tables), proved_folds) == (tables, folds)
+    run.refresh_from_db()
+    assert state_of(run.causality) == "passed"
+    by = [entry["certified_by"] for entry in run.causality["folds"]]
+    assert (run.causality["certified_by"], by) == (later, ["0.1.0+same", later])
 
 
 @pytest.mark.slow
