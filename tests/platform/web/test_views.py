@@ -71,7 +71,9 @@ def test_the_dashboard_asks_as_often_for_many_jobs_as_for_one(client, alice):
         add_waiting(seed)
     many = asked()
     assert len(many) == len(one)
-    assert not any("causality" in sql for sql in many if '"jobs_job"' in sql)
+    of_jobs = [sql for sql in many if '"jobs_job"' in sql]
+    assert any('"backtests_studyvariant"."place"' in sql for sql in of_jobs)
+    assert not any(column in sql for sql in of_jobs for column in ("causality", "comparison"))
 
 
 def test_a_visitor_is_sent_to_sign_in(client):
