@@ -10,7 +10,6 @@ from django.views.decorators.gzip import gzip_page
 from django.views.decorators.http import conditional_page, require_POST, require_safe
 
 from accounts.editing import listing, new_key, search_text
-from jobs.statuses import JobStatus
 from jobs.views import STOP_POLLING, ask_for, live_context, log_lines, refused, with_job
 from markets.candles.aggregate import MAX_POINTS
 from markets.chart_answers import chart_answer
@@ -30,6 +29,7 @@ from modeling.measures import (
     score_table,
 )
 from modeling.models import PredictionSet, RunQuerySet, TrainingRun
+from modeling.next_action import next_action
 from modeling.selections import selection_report
 from modeling.services import can_resume, resume_run
 from modeling.spent import spent_rows
@@ -65,6 +65,7 @@ def run_page(
     sets = run.prediction_sets.headline().filter(is_holdout=False)
     folds = list(run.folds.all())
     live = run_context(run)
+    may_resume = can_resume(run)
     backtests = list(
         run.backtests.filter(model_prediction=None).select_related(
             "job", "version__dataset__instrument"
@@ -87,8 +88,8 @@ def run_page(
         "predictions": next((row for row in sets if row.rung == PredictionSet.MODEL), None),
         "causality": certificate_table(run.causality),
         "spent": spent_rows(run, live["attempt"]),
-        "may_resume": can_resume(run),
-        "has_ended_early": run.job.is_terminal and run.job.status != JobStatus.SUCCEEDED,
+        "may_resume": may_resume,
+        "next": next_action(run, may_resume=may_resume),
         "key": new_key(),
         "events": run.job.events.order_by("pk")[:200],
         "lines": log_lines(run.job, request),

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
 from django.test import Client
 
+from accounts.models import Role
+from backtests.models import Backtest
 from jobs.errors import JobFailed
 from jobs.exits import SHORT
 from jobs.statuses import ExitKind, JobStatus
@@ -144,3 +147,92 @@ def test_a_clone_takes_no_other_setting_from_its_address(
 ) -> None:
     page = client.get(f"/experiments/new/?from={experiment.pk}&training.epochs=7").content.decode()
     assert "No setting differs from the source" in page
+
+
+def actions(client: Client, run: TrainingRun) -> tuple[str, str]:
+    """The actions in the head of a run's page: those in sight, and those in the menu."""
+    page = client.get(f"/runs/{run.pk}/").content.decode()
+    head = page.partition('id="actions">')[2].partition('id="live"')[0]
+    in_sight, _, menu = head.partition(">More</summary>")
+    return in_sight, menu
+
+
+def test_a_diverged_run_leads_to_a_clone_with_the_rate_of_its_message(
+    client: Client, experiment: Experiment
+) -> None:
+    run = failed(experiment, divergence(1.0), learning_rate=1.0)
+    in_sight, menu = actions(client, run)
+    address = f"/experiments/new/?from={experiment.pk}&amp;training.learning_rate=0.33"
+    assert f'<a class="btn btn-primary" href="{address}">' in in_sight
+    assert "Start again with learning rate 0.33</a>" in in_sight
+    assert "Resume" not in in_sight
+    assert f"/runs/{run.pk}/resume/" in menu
+    assert "Run again" in menu
+
+
+def test_a_run_out_of_memory_leads_to_a_clone_with_half_the_batch(
+    client: Client, experiment: Experiment
+) -> None:
+    run = failed(experiment, shortage(1024), batch=1024)
+    in_sight, menu = actions(client, run)
+    assert f"?from={experiment.pk}&amp;training.batch=512" in in_sight
+    assert "Start again with batch 512</a>" in in_sight
+    assert f"/runs/{run.pk}/resume/" in menu
+
+
+def test_a_run_out_of_memory_elsewhere_leads_to_the_clone(
+    client: Client, experiment: Experiment
+) -> None:
+    run = failed(experiment, JobFailed("oom", SHORT[ExitKind.OOM]))
+    in_sight, menu = actions(client, run)
+    assert f'href="/experiments/new/?from={experiment.pk}">Change and start again</a>' in in_sight
+    assert f"/experiments/new/?from={experiment.pk}" not in menu
+
+
+def test_a_cancelled_run_resumes_first(client: Client, experiment: Experiment) -> None:
+    run = factories.make_run(experiment, status=JobStatus.CANCELLED)
+    in_sight, menu = actions(client, run)
+    assert '<button class="btn btn-primary">Resume</button>' in in_sight
+    assert "Run again" in menu
+    assert "Resume" not in menu
+
+
+def test_a_finished_run_is_backtested_registered_and_run_again(
+    client: Client, experiment: Experiment
+) -> None:
+    run = factories.make_run(experiment, seed=7)
+    in_sight, menu = actions(client, run)
+    address = f"/backtests/new/?predictions={run.prediction_sets.get().pk}"
+    assert f'href="{address}">Backtest</a>' in in_sight
+    assert in_sight.count('class="btn') == 3  # Backtest, Register model, More
+    assert "Run again" in menu
+    assert "Clone</a>" in menu
+    assert client.get(address).status_code == 200
+
+
+def test_a_run_is_run_again_once_however_often_its_button_is_pressed(
+    client: Client, experiment: Experiment
+) -> None:
+    run = factories.make_run(experiment, seed=7)
+    menu = actions(client, run)[1]
+    values = dict(re.findall(r'<input type="hidden" name="(key|seed)" value="([^"]+)">', menu))
+    first, second = (client.post(f"/experiments/{experiment.pk}/launch/", values) for _ in range(2))
+    assert first.headers["Location"] == second.headers["Location"]
+    again = experiment.runs.exclude(pk=run.pk).get()
+    assert (again.seed, again.job.status) == (7, JobStatus.QUEUED)
+    assert Backtest.objects.filter(run=again, is_own=True).count() == 1
+
+
+def test_a_running_run_has_no_menu(client: Client, experiment: Experiment) -> None:
+    run = factories.make_run(experiment, status=JobStatus.RUNNING)
+    in_sight, menu = actions(client, run)
+    assert menu == ""
+    assert "Clone</a>" in in_sight
+    assert "Stop it" in in_sight
+
+
+def test_a_viewer_is_offered_nothing(client: Client, experiment: Experiment) -> None:
+    run = factories.make_run(experiment)
+    client.force_login(factories.make_user("bob", run.workspace, Role.VIEWER))
+    in_sight, menu = actions(client, run)
+    assert (in_sight.count("btn"), menu) == (0, "")
