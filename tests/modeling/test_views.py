@@ -3,6 +3,8 @@ import re
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+from django.utils.html import strip_tags
 
 from accounts.models import AuditEvent, Role
 from jobs.models import Job
@@ -130,6 +132,33 @@ def test_the_live_box_is_small_and_carries_the_newest_point(client, experiment):
     newest = run.points.order_by("-pk").first().pk
     assert f'data-version="{newest}"' in answer.content.decode()
     assert len(answer.content) <= 4096
+
+
+def live_box(client, run) -> str:
+    page = client.get(f"/runs/{run.pk}/status/").content.decode()
+    return " ".join(strip_tags(page.replace("<", " <")).split())
+
+
+def test_the_live_box_shows_speed_memory_and_device_of_the_attempt(client, experiment):
+    run = factories.make_run(experiment, status=JobStatus.RUNNING)
+    told = {"left_s": 90.0, "samples_per_s": 621.7, "memory_mib": 812}
+    run.job.attempts.update(told=told, progress_at=timezone.now())
+    box = live_box(client, run)
+    assert "at most 1 min 30 s of training steps left" in box
+    assert "Device cpu 2 threads" in box
+    assert "Samples a second 622 in the last 50 steps" in box
+    assert "Peak memory 812 MiB so far" in box
+    assert len(client.get(f"/runs/{run.pk}/status/").content) <= 4096
+
+
+def test_what_was_not_measured_is_not_shown_as_if_it_were(client, experiment):
+    run = factories.make_run(experiment, status=JobStatus.RUNNING)
+    box = live_box(client, run)
+    assert "Samples a second — in the last 50 steps" in box
+    assert "Peak memory" not in box
+    run.job.attempts.update(told={"memory_mib": 812}, peak_memory_mib=830)
+    assert "Peak memory 830 MiB" in live_box(client, run)
+    assert "so far" not in live_box(client, run)
 
 
 def test_a_queued_run_says_where_it_stands(client, experiment):
