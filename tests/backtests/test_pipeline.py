@@ -174,3 +174,12 @@ def test_target_first_moves_the_headline_inside_the_same_band_and_stands_in_bold
     assert f"<strong>{words}</strong>" in pages(client, found["target_first"])[0]
     words = assumption(found["stop_first"], "Stop and target in one bar")["value"]
     assert f"<strong>{words}</strong>" not in pages(client, found["stop_first"])[0]
+
+
+def test_a_report_says_that_the_network_of_its_run_had_too_few_samples(client, run):
+    assert "Too few samples for the network" not in pages(client, finished(run))[0]
+    run.notices = [{"code": "capacity", "message": "Fewer than 1 sample per 100 parameters."}]
+    run.save()
+    row = finished(run)
+    assert "capacity" in [badge["code"] for badge in row.report["badges"]]
+    assert "Too few samples for the network" in pages(client, row)[0]
