@@ -222,7 +222,10 @@ class RunCancel(VisibleRows):
 
 
 class RunResume(VisibleRows):
-    """Go on from the last checkpoint of a cancelled, failed or errored run."""
+    """Go on from the last checkpoint of a cancelled, failed or errored run.
+
+    409 with the code `causality` where its certificate has failed: launch a new run once that is mended.
+    """
 
     rows = TrainingRun.objects.select_related("job")
 
@@ -244,7 +247,9 @@ class PredictionSerializer(serializers.Serializer[Any]):
     volatility = serializers.FloatField()
     risk = serializers.ListField(child=serializers.FloatField())
     realised_return = serializers.FloatField(allow_null=True)
+    realised_regime = serializers.IntegerField(allow_null=True, min_value=0, max_value=3)
     realised_volatility = serializers.FloatField(allow_null=True)
+    realised_risk = serializers.IntegerField(allow_null=True, min_value=0, max_value=2)
 
 
 class PredictionDetail(VisibleRows):

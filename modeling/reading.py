@@ -10,7 +10,13 @@ import pyarrow as pa
 
 from artifacts.store import FileChanged, local_path
 from markets.reading import CandleRange, iso_times, ns_of
-from modeling.evaluation.table import INSTRUMENT, Table, of_instrument, read_predictions
+from modeling.evaluation.table import (
+    INSTRUMENT,
+    NO_CLASS,
+    Table,
+    of_instrument,
+    read_predictions,
+)
 from modeling.models import PredictionSet, instrument_name
 
 
@@ -55,7 +61,9 @@ def prediction_rows(row: PredictionSet, span: CandleRange) -> list[dict[str, Any
             "volatility": _number(table, "volatility", place),
             "risk": [_number(table, f"risk_{k}", place) for k in range(3)],
             "realised_return": _number(table, "realised_return", place),
+            "realised_regime": _class(table, "realised_regime", place),
             "realised_volatility": _number(table, "realised_volatility", place),
+            "realised_risk": _class(table, "realised_risk", place),
         }
         for place in range(len(opens))
     ]
@@ -64,3 +72,9 @@ def prediction_rows(row: PredictionSet, span: CandleRange) -> list[dict[str, Any
 def _number(table: Table, name: str, place: int) -> float | None:
     value = float(table[name][place])
     return value if math.isfinite(value) else None
+
+
+def _class(table: Table, name: str, place: int) -> int | None:
+    """The number of the class, in the order of the chances."""
+    value = int(table[name][place])
+    return None if value == NO_CLASS else value

@@ -343,6 +343,22 @@ def test_set_of_another_run_and_unknown_words_are_404(client, run, own, alice):
         assert client.get(address).status_code == 404
 
 
+@pytest.mark.parametrize("name", ["realised_regime", "realised_risk"])
+def test_api_and_csv_tell_the_class_that_came_true_and_nothing_where_it_is_unknown(
+    client, run, own, name
+):
+    api = APIClient()
+    api.force_login(run.experiment.workspace.memberships.get().user)
+    span = {"from": f"{own.last_at - 19 * run.experiment.version.bar:%Y-%m-%dT%H:%M:%SZ}"}
+    told = [row[name] for row in api.get(f"/api/predictions/{own.pk}/", span).json()]
+    truth = stored(own)[name][-20:].tolist()
+    assert told == [*truth[:12], *[None] * 8]
+    assert truth[12:] == [-1] * 8 and len({*truth[:12]}) > 1
+    text = b"".join(client.get(f"/runs/{run.pk}/predictions/{own.pk}.csv")).decode()
+    written = [row[name] for row in csv.DictReader(text.splitlines())][-20:]
+    assert written == ["" if value is None else str(value) for value in told]
+
+
 def test_csv_and_parquet_hold_the_whole_set_and_are_audited(client, run, own):
     address = f"/runs/{run.pk}/predictions/{own.pk}"
     text = b"".join(client.get(f"{address}.csv")).decode()
