@@ -18,14 +18,12 @@ from modeling.causality import certificate_table
 from modeling.certainty import certainty_of, certainty_table
 from modeling.charting import CURVES, curve_figure, newest_point
 from modeling.fold_rows import fold_rows
+from modeling.ladders import run_ladder
 from modeling.measures import (
-    best_cells,
     head_verdicts,
     heads_by_word,
-    in_order,
     ladder_cells,
     ladder_heads,
-    rung_label,
     score_table,
 )
 from modeling.models import PredictionSet, RunQuerySet, TrainingRun
@@ -77,7 +75,7 @@ def run_page(
         "fold_rows": fold_rows(run, folds),
         "selection": selection_report(folds),
         "ladder_heads": ladder_heads(),
-        "ladder": ladder(run),
+        "ladder": run_ladder(run, folds),
         "scores": score_table(run.metrics),
         "instruments": instrument_rows(run),
         "certainty": certainty_table(certainty_of(run.metrics)),
@@ -162,14 +160,3 @@ def instrument_rows(run: TrainingRun) -> list[dict[str, Any]]:
     found = run.metrics.get("instruments", {})
     rows = [{"label": name, "cells": ladder_cells(scores)} for name, scores in found.items()]
     return [*rows, {"label": "All", "cells": ladder_cells(run.metrics)}] if rows else []
-
-
-def ladder(run: TrainingRun) -> list[dict[str, Any]]:
-    """This model and every rung, with the key score of each head."""
-    best = best_cells(run.verdict)
-    scores = {score.rung: score for score in run.baselines.all()}
-    rows = [{"label": rung_label("model"), "cells": ladder_cells(run.metrics), "reason": ""}]
-    for rung in in_order(scores):
-        cells = ladder_cells(scores[rung].metrics, rung=rung, best=best)
-        rows.append({"label": rung_label(rung), "cells": cells, "reason": scores[rung].reason})
-    return rows if run.metrics or len(rows) > 1 else []

@@ -1,11 +1,15 @@
 """The ladder of a run: every rung a row, in order, with its intervals, its best or its reason."""
 
 import pytest
+from django.utils import timezone
 
+from jobs.statuses import JobStatus
 from modeling.baselines import ladder as ladders
 from modeling.baselines.rungs import WITH_ACTION, RungFailed
+from modeling.ladders import planned_folds, run_ladder
 from modeling.measures import RUNGS, head_verdicts, in_order, rung_words
 from modeling.models import BaselineScore
+from modeling.specs import EvaluationSpec
 from tests import factories
 from tests.path import demo_version, finished_backtest, finished_run, make_people, quick_spec
 
@@ -66,6 +70,56 @@ def test_a_rung_that_failed_shows_its_reason(client, run):
     reason = "Fold 3: stopped: the baselines had 30 s on this fold"
     BaselineScore.objects.create(run=run, rung="gradient_boosting", metrics={}, reason=reason)
     assert reason in ladder_on_page(client, run)
+
+
+@pytest.fixture
+def open_run(db):
+    """A run that trains its third of four folds."""
+    workspace = factories.make_user("alice").first_workspace()
+    run = factories.make_run(factories.make_experiment(workspace), status=JobStatus.RUNNING)
+    for number, r2, auc in ((1, 0.2, 0.5), (2, 0.4, 0.6)):
+        scores = {"volatility": {"r2": {"value": r2}}, "action": {"auc": {"value": auc}}}
+        har = {"volatility": {"r2": {"value": 0.3} if number == 1 else {"value": None}}}
+        run.folds.create(
+            number=number,
+            finished_at=timezone.now(),
+            metrics={"har": har, "model": scores, "prior": {}},
+            state={"failed": {"har": "memory ran out"}} if number == 2 else {},
+        )
+    return run
+
+
+def test_while_folds_end_the_ladder_shows_the_mean_of_those_that_have(open_run):
+    found = run_ladder(open_run, open_run.folds.all())
+    assert (found["ended"], found["planned"]) == (2, 4)
+    model, prior, har = found["rows"]
+    assert (model["label"], prior["label"], har["label"]) == ("This model", "Prior", "HAR")
+    auc, _, _, _, r2, _ = (cell["value"] for cell in model["cells"])
+    assert (auc, r2) == (pytest.approx(0.55), pytest.approx(0.3))
+
+
+def test_a_rung_without_a_score_in_one_fold_has_no_mean_and_says_why(open_run):
+    har = run_ladder(open_run, open_run.folds.all())["rows"][2]
+    assert har["reason"] == "Fold 2: memory ran out"
+    assert (har["cells"][4]["value"], har["cells"][4]["reason"]) == (None, "no value in fold 2")
+
+
+def test_a_fold_that_has_not_ended_fills_no_ladder(client, open_run):
+    assert "So far: the mean of 2 of 4 folds." in ladder_on_page(client, open_run)
+    open_run.folds.update(finished_at=None)
+    assert run_ladder(open_run, open_run.folds.all())["rows"] == []
+
+
+def test_a_finished_run_shows_its_joined_scores_and_no_mean(client, run):
+    assert "So far:" not in ladder_on_page(client, run)
+
+
+def test_folds_are_planned_by_scheme():
+    planned = [
+        planned_folds(EvaluationSpec(scheme=scheme, folds=6))
+        for scheme in ("anchored", "rolling", "single", "cpcv")
+    ]
+    assert planned == [6, 6, 1, 28]
 
 
 def test_rungs_are_named_and_ordered_once_for_all_pages():
