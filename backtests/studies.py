@@ -38,6 +38,7 @@ from jobs.statuses import JobKind, JobStatus, Queue
 from markets.models import DatasetVersion
 from modeling.code_versions import code_version, in_order_of_use, trained_by
 from modeling.models import Experiment, TrainingRun
+from modeling.next_action import CAUSALITY
 from modeling.services import record_parent, resume_run, with_data
 from specs.declaration import InvalidSpec
 
@@ -329,19 +330,27 @@ def cancel_study(study: Study, *, user: User) -> int:
 def resume_study(study: Study, *, user: User, idempotency_key: str = "") -> Job:
     """Go on with what was stopped or failed: from its checkpoint, or from the beginning.
 
-    A resumed run brings its backtest and its comparison along. Returns the first job that was made; it
-    keeps the key, and a known key gives it again. Raises QueueFull, and JobConflict when nothing can be
-    resumed; nothing is resumed then.
+    A resumed run brings its backtest and its comparison along; one whose causality certificate has failed
+    is left. Returns the first job that was made; it keeps the key, and a known key gives it again. Raises
+    QueueFull, and JobConflict when nothing can be resumed; nothing is resumed then.
     """
     request_sha256 = hashlib.sha256(f"resume study {study.pk}".encode()).hexdigest()
     if job := replay(study.workspace, idempotency_key, request_sha256):
         return job
-    made = [_resume(part, user) for part in StudyRun.objects.of_study(study)]
+    made: list[Job | None] = []
+    refused = JobConflict("job_finished", "Nothing of this study was stopped.", job=study.job)
+    for part in StudyRun.objects.of_study(study):
+        try:
+            made.append(_resume(part, user))
+        except JobConflict as error:
+            if error.code != CAUSALITY:
+                raise
+            refused = error
     if study.job.status in RESUMABLE:
         made.append(resume_job(study.job, user, has_checkpoint=True))
     resumed = [job for job in made if job is not None]
     if not resumed:
-        raise JobConflict("job_finished", "Nothing of this study was stopped.", job=study.job)
+        raise refused
     remember(resumed[0], idempotency_key, request_sha256)
     return resumed[0]
 

@@ -18,9 +18,11 @@ from markets.models import DatasetVersion
 from markets.reading import ns_of
 from markets.services.datasets import hold_for_use, refuse_findings
 from modeling.capacity import scarcest
+from modeling.causality import state_of
 from modeling.cost import memory_mib, run_time, storage_mib
 from modeling.models import Experiment, TrainingRun, instrument_name
 from modeling.network.size import size_of
+from modeling.next_action import CAUSALITY
 from modeling.specs import ModelSpec
 from modeling.windows.errors import ContextTooShort, NotEnoughHistory
 from modeling.windows.planning import Plan
@@ -30,6 +32,10 @@ from specs.declaration import InvalidSpec
 from specs.writing import grouped
 
 MOST_INSTRUMENTS = 10
+NOT_CAUSAL = (
+    "The causality certificate of this run has failed, so nothing that it has learned is gone on with. "
+    "Mend the cause, then launch a new run."
+)
 
 
 @transaction.atomic
@@ -224,11 +230,14 @@ def can_resume(run: TrainingRun) -> bool:
 def _can_go_on(run: TrainingRun) -> bool:
     """Whether a fold is finished or a checkpoint is whole and of this run's spec, data and seed.
 
-    Raises JobConflict when there are whole ones, but of another format or another spec.
+    Raises JobConflict when there are whole ones, but of another format or another spec, and when the
+    causality certificate has failed.
     """
     from modeling.training.checkpoint import ARRAYS_SUFFIX, Provenance, read_state
     from modeling.training.errors import CheckpointRejected, OtherFormat
 
+    if state_of(run.causality) == "failed":
+        raise JobConflict(CAUSALITY, NOT_CAUSAL, job=run.job)
     if run.folds.exclude(finished_at=None).exists():
         return True
     own = Provenance(run.experiment.spec_sha256, run.data_sha256, run.seed)

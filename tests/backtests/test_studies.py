@@ -228,6 +228,34 @@ def test_resume_goes_on_with_every_run_its_backtest_and_its_comparison(
         resume_study(Study.objects.get(pk=study.pk), user=alice)
 
 
+def knew_its_future(part):
+    part.run.causality = {"passed": False}
+    part.run.save()
+    Job.objects.filter(pk=part.run.job_id).update(
+        status=JobStatus.FAILED, code="causality", ended_at=END_AT
+    )
+
+
+def test_resume_leaves_a_run_that_knew_its_future(experiment, alice):
+    study = launched(experiment, alice)
+    cancel_study(study, user=alice)
+    first, *others = StudyRun.objects.filter(variant__study=study).order_by("pk")
+    knew_its_future(first)
+    resume_study(Study.objects.get(pk=study.pk), user=alice)
+    statuses = [part.run.job.status for part in (first, *others) if not part.refresh_from_db()]
+    assert statuses == [JobStatus.FAILED] + [JobStatus.QUEUED] * len(others)
+
+
+def test_a_study_of_runs_that_knew_their_future_says_why_it_is_not_resumed(experiment, alice):
+    study = launched(experiment, alice)
+    for part in StudyRun.objects.filter(variant__study=study):
+        knew_its_future(part)
+    Job.objects.filter(pk=study.job_id).update(status=JobStatus.SUCCEEDED, ended_at=END_AT)
+    with pytest.raises(JobConflict) as refused:
+        resume_study(Study.objects.get(pk=study.pk), user=alice)
+    assert refused.value.code == "causality"
+
+
 def finished(study, trades=30):
     """Let every run of the study end, with predictions and with daily returns of its own."""
     for part in StudyRun.objects.filter(variant__study=study).select_related("variant"):

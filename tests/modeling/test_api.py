@@ -6,6 +6,7 @@ import pytest
 
 from jobs.models import Job
 from modeling.models import MetricPoint, PredictionSet, TrainingRun
+from modeling.services import NOT_CAUSAL
 from tests.api import bearer, refusal
 from tests.factories import make_backtest, make_checkpoint, make_experiment, make_run
 
@@ -129,6 +130,15 @@ def test_resume_from_a_checkpoint_of_another_spec_is_a_conflict(client, experime
     make_checkpoint(run, spec_sha256="0" * 64)
     body = refusal(client.post(f"/api/runs/{run.pk}/resume/"), 409)
     assert body["code"] == "checkpoint_incompatible"
+
+
+def test_resume_after_a_failed_certificate_is_a_conflict(client, experiment):
+    run = make_run(experiment, status="failed", code="causality")
+    run.causality["passed"] = False
+    run.save()
+    body = refusal(client.post(f"/api/runs/{run.pk}/resume/"), 409)
+    assert (body["code"], body["detail"]) == ("causality", NOT_CAUSAL)
+    assert not Job.objects.filter(resumed_from=run.job_id).exists()
 
 
 def test_resume_from_a_checkpoint_of_another_format_is_a_conflict(client, experiment, monkeypatch):

@@ -12,10 +12,12 @@ from accounts.models import Role
 from backtests.models import Backtest
 from jobs.errors import JobFailed
 from jobs.exits import SHORT
+from jobs.models import Job
 from jobs.statuses import ExitKind, JobStatus
 from modeling.failures import diverged, next_batch, next_learning_rate, out_of_memory
 from modeling.models import Experiment, TrainingRun
 from modeling.next_action import Change, NextAction, next_action
+from modeling.services import can_resume
 from modeling.training.errors import Diverged, OutOfMemory
 from tests import factories
 
@@ -236,3 +238,36 @@ def test_a_viewer_is_offered_nothing(client: Client, experiment: Experiment) -> 
     client.force_login(factories.make_user("bob", run.workspace, Role.VIEWER))
     in_sight, menu = actions(client, run)
     assert (in_sight.count("btn"), menu) == (0, "")
+
+
+def not_causal(experiment: Experiment) -> TrainingRun:
+    """A run whose second fold was predicted from its future; a checkpoint of it is there."""
+    text = "Update the code, then launch again."
+    run = failed(experiment, JobFailed("causality", text), learning_rate=1e-3)
+    run.causality["passed"] = False
+    run.causality["folds"][1] |= {"passed": False, "predictions": "failed"}
+    run.save()
+    return run
+
+
+def test_a_run_that_knew_its_future_is_launched_anew_and_not_gone_on_with(
+    client: Client, experiment: Experiment
+) -> None:
+    run = not_causal(experiment)
+    in_sight, menu = actions(client, run)
+    assert '<button class="btn btn-primary">Start again</button>' in in_sight
+    assert "Clone</a>" in in_sight
+    assert "Resume" not in in_sight
+    assert menu == ""
+    answer = client.post(f"/runs/{run.pk}/resume/")
+    assert answer.status_code == 409
+    assert "Mend the cause, then launch a new run." in answer.content.decode()
+    assert not Job.objects.filter(resumed_from=run.job_id).exists()
+
+
+def test_a_run_that_knew_its_future_is_not_resumed_after_a_cancel_either(
+    experiment: Experiment,
+) -> None:
+    run = not_causal(experiment)
+    Job.objects.filter(pk=run.job_id).update(status=JobStatus.CANCELLED, code="")
+    assert not can_resume(TrainingRun.objects.get(pk=run.pk))
