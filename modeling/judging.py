@@ -71,7 +71,7 @@ def judge(
     names = [name for name in tables if name != MODEL]
     reasons = _failures(names, folds)
     rungs = {name: _own_heads(tables[name]) for name in names if name not in reasons}
-    metrics, verdict = judge_heads(
+    metrics, verdict, scores = judge_heads(
         tables[MODEL], rungs, scoring, between=lambda share: between(HEADS_SHARE * share)
     )
     add_certainty(
@@ -81,12 +81,6 @@ def judge(
         scoring,
         between=lambda share: between(HEADS_SHARE + (1 - HEADS_SHARE) * share),
     )
-    plain = _scoring(tables, spec, effective, draws=0)
-    scores = {
-        name: score_heads(table, plain, side=_side_of(name, tables))
-        for name, table in rungs.items()
-    }
-    _add_intervals(scores, verdict)
     by_path = [{MODEL: metrics, **scores}]
     for path in paths[1:]:
         between(1.0)
@@ -139,16 +133,6 @@ def add_certainty(
     held = band_share(table, bands, scoring, between=lambda share: between((1 + share) / 2))
     metrics["confidence"]["abstention"] = {"value": cuts}
     metrics["volatility"]["band_share"] = held
-
-
-def _add_intervals(scores: dict[str, Any], verdict: dict[str, Any]) -> None:
-    """Put the intervals that the verdicts' draws gave beside the rungs' scores on the same rows."""
-    for head, judged in verdict.items():
-        for name, found in judged["rungs"].items():
-            same_rows = scores[name][head][judged["metric"]]["value"] == found["value"]
-            for metric, limits in found.pop("own_intervals").items():
-                if same_rows:
-                    scores[name][head][metric]["interval"] = limits
 
 
 def _failures(names: Sequence[str], folds: Sequence[Any]) -> dict[str, str]:  # Any: Fold rows
@@ -266,7 +250,7 @@ def _instrument_scores(
     for name, effective in path.effective_of.items():
         tables = {rung: of_instrument(path.tables[rung], name) for rung in (MODEL, PRIOR)}
         scoring = _scoring(tables, spec, effective, draws=spec.evaluation.bootstrap_draws)
-        found[name] = judge_heads(tables[MODEL], {}, scoring, between=pause)[0]
+        found[name] = judge_heads(tables[MODEL], {}, scoring, between=pause).scores
         add_certainty(found[name], tables[MODEL], folds, scoring, between=pause)
     return found
 

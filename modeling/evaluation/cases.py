@@ -48,10 +48,7 @@ class Scoring:
 
 @dataclass(frozen=True)
 class HeadCase:
-    """One head on the rows that can be scored: its metrics as functions of the drawn weights.
-
-    `shown` are the metrics of a rung that get an interval, besides the one of the verdict.
-    """
+    """One head on the rows that can be scored: its metrics as functions of the drawn weights."""
 
     head: str
     metrics: dict[str, Metric]
@@ -60,7 +57,6 @@ class HeadCase:
     loss: Floats
     reasons: dict[str, str] = field(default_factory=dict)
     details: dict[str, object] = field(default_factory=dict)
-    shown: tuple[str, ...] = ()
 
 
 def _action_case(table: Columns, rows: Ints, scoring: Scoring) -> HeadCase:
@@ -85,7 +81,6 @@ def _action_case(table: Columns, rows: Ints, scoring: Scoring) -> HeadCase:
         verdict_sign=1.0,
         loss=score * gain,
         reasons=one_way,
-        shown=("auc",),
     )
 
 

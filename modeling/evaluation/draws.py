@@ -9,12 +9,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from modeling.evaluation.cases import HeadCase, Scoring
-from modeling.evaluation.columns import Columns, Floats, Ints
+from modeling.evaluation.cases import Scoring
+from modeling.evaluation.columns import MIN_SAMPLES, Columns, Floats, Ints
 from modeling.evaluation.intervals import Between, Resampling, draw_values, mean_block_length
 from modeling.evaluation.prepared import Metric
 
-Key = tuple[str, str]  # the rung ("" is the table itself) and the metric
+OURS = ""  # the name of the table itself among its rungs
+Key = tuple[str, str]  # the rung, or OURS, and the metric
 
 
 @dataclass(frozen=True)
@@ -36,9 +37,39 @@ def measured_on(
     return {key: Measured(values[key], drawn.get(key)) for key in defined}
 
 
-def plan_of(table: Columns, rows: Ints, case: HeadCase, scoring: Scoring) -> Resampling:
-    """Draws for one head on these rows [n]."""
-    return resampling(table, rows, case.loss, scoring)
+@dataclass(frozen=True)
+class Asked:
+    """Metrics on these rows [n] of a table; `loss` [n] says how long the blocks must be."""
+
+    rows: Ints
+    loss: Floats
+    metrics: Mapping[Key, Metric]
+
+
+def measured_together(
+    table: Columns, asked: Mapping[str, Asked], scoring: Scoring, between: Between
+) -> dict[str, Mapping[Key, Measured]]:
+    """What was asked under each name. On equal rows it shares one set of draws, whose blocks follow the
+    loss of the first; below 200 rows nothing is measured.
+    """
+    sets: list[list[str]] = []
+    for name, one in asked.items():
+        alike = [names for names in sets if np.array_equal(asked[names[0]].rows, one.rows)]
+        if alike:
+            alike[0].append(name)
+        elif len(one.rows) >= MIN_SAMPLES:
+            sets.append([name])
+    found: dict[str, Mapping[Key, Measured]] = {name: {} for name in asked}
+    for place, names in enumerate(sets):
+
+        def within(share: float, place: int = place) -> None:
+            between((place + share) / len(sets))
+
+        first = asked[names[0]]
+        plan = resampling(table, first.rows, first.loss, scoring)
+        metrics = {key: metric for name in names for key, metric in asked[name].metrics.items()}
+        found |= dict.fromkeys(names, measured_on(metrics, plan, within))
+    return found
 
 
 def resampling(table: Columns, rows: Ints, loss: Floats, scoring: Scoring) -> Resampling:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -20,13 +21,29 @@ from modeling.evaluation.columns import (
     length_of,
     scorable_rows,
 )
-from modeling.evaluation.draws import Key, Measured, measured_on, one_blas_thread, plan_of
+from modeling.evaluation.draws import (
+    OURS,
+    Asked,
+    Key,
+    Measured,
+    measured_together,
+    one_blas_thread,
+)
 from modeling.evaluation.effective import no_skill_band
 from modeling.evaluation.intervals import Between, interval_of, no_pause
 from modeling.evaluation.prepared import Metric
 from modeling.evaluation.verdicts import as_list, undecided, verdict_of
 
 Scores = dict[str, dict[str, object]]
+PAIRED = "="  # what is asked for the verdict; no rung is called so
+
+
+class Judged(NamedTuple):
+    """Scores and verdicts of a prediction table by head, and the scores of each rung by head."""
+
+    scores: dict[str, Scores]
+    verdicts: dict[str, dict[str, object]]
+    rungs: dict[str, dict[str, Scores]]
 
 
 def score_heads(
@@ -42,7 +59,7 @@ def score_heads(
     """
     if side is not None:
         predictions = {"side": side, **predictions}
-    return judge_heads(predictions, {}, scoring)[0]
+    return judge_heads(predictions, {}, scoring).scores
 
 
 def judge_heads(
@@ -51,83 +68,87 @@ def judge_heads(
     scoring: Scoring,
     *,
     between: Between = no_pause,
-) -> tuple[dict[str, Scores], dict[str, dict[str, object]]]:
-    """Scores of each head as `score_heads`, and its verdict against the rungs that have it.
+) -> Judged:
+    """Scores of each head as `score_heads`, the same of each rung, and the verdicts against the rungs.
 
     `rungs` maps a rung's name to its prediction columns, row by row those of `predictions` (labels
-    and times are taken from there). Verdicts are paired differences on equal rows and equal draws.
-    Metrics: RankIC, macro-F1, −Brier, volatility R2, −ordinal Brier. The verdict names the best
-    rung by that metric; every compared rung is listed, with the intervals of its own metrics that
-    come from the same draws. Confidence is compared only with rungs that
+    and times are taken from there); one without an action is scored on our side of the trade.
+    Tables that can be scored on equal rows share their draws. Verdicts are paired differences on
+    the rows that all compared tables have. Metrics: RankIC, macro-F1, −Brier, volatility R2,
+    −ordinal Brier. The verdict names the best rung by that metric; every compared rung is listed.
+    Confidence is compared only with rungs that
     speak of the same trades (the prior): a rung with an action of its own has other outcomes to
     foretell, and a smaller Brier score on easier outcomes says nothing.
     `between` is called with the share of the work done, several times a head, and may raise.
     """
-    scores: dict[str, Scores] = {}
-    verdicts: dict[str, dict[str, object]] = {}
+    found = Judged({}, {}, {name: {} for name in rungs})
+    beside_ours = {name: beside(predictions, rung) for name, rung in rungs.items()}
     with one_blas_thread():
         for place, head in enumerate(HEADS):
-            if not has_head(predictions, head):
-                continue
-            if head == "confidence" and not has_side(predictions):
+            if not _has_scores(predictions, head):
                 continue
 
             def within(share: float, place: int = place) -> None:
                 between((place + share) / len(HEADS))
 
             within(0.0)
-            rivals = {
-                name: beside(predictions, rung)
-                for name, rung in rungs.items()
-                if _is_comparable(rung, head)
+            tables = {OURS: predictions} | {
+                name: rung for name, rung in beside_ours.items() if _has_scores(rung, head)
             }
-            scores[head], verdicts[head] = _judge_head(predictions, head, rivals, scoring, within)
-    return scores, verdicts
+            compared = [name for name in tables if name and _is_comparable(rungs[name], head)]
+            scores, found.verdicts[head] = _judge_head(tables, head, compared, scoring, within)
+            found.scores[head] = scores.pop(OURS)
+            for name, score in scores.items():
+                found.rungs[name][head] = score
+    return found
+
+
+def _has_scores(table: Columns, head: str) -> bool:
+    return has_head(table, head) and (head != "confidence" or has_side(table))
 
 
 def _is_comparable(rung: Columns, head: str) -> bool:
-    return has_head(rung, head) and (head != "confidence" or "action" not in rung)
+    return head != "confidence" or "action" not in rung
 
 
 def _judge_head(
-    table: Columns, head: str, rivals: Mapping[str, Columns], scoring: Scoring, between: Between
-) -> tuple[Scores, dict[str, object]]:
-    rows = scorable_rows(table, head)
-    common = rows
-    for rival in rivals.values():
-        common = np.intersect1d(common, scorable_rows(rival, head), assume_unique=True)
-    case = CASES[head](table, rows, scoring)
-    if len(rows) < MIN_SAMPLES:
-        return _too_few(table, case, rows), undecided(case, _found(common, "a verdict"))
+    tables: Mapping[str, Columns],
+    head: str,
+    compared: Sequence[str],
+    scoring: Scoring,
+    between: Between,
+) -> tuple[dict[str, Scores], dict[str, object]]:
+    """Scores of every table on the rows that it has, and the verdict on those that all compared have."""
+    rows = {name: scorable_rows(table, head) for name, table in tables.items()}
+    cases = {name: CASES[head](table, rows[name], scoring) for name, table in tables.items()}
+    common = rows[OURS]
+    for name in compared:
+        common = np.intersect1d(common, rows[name], assume_unique=True)
+    pair = {name: CASES[head](tables[name], common, scoring) for name in (OURS, *compared)}
+    asked = {name: Asked(rows[name], case.loss, _open(name, case)) for name, case in cases.items()}
+    asked = {OURS: asked[OURS], PAIRED: Asked(common, pair[OURS].loss, _deciding(pair)), **asked}
+    measured = measured_together(tables[OURS], asked, scoring, between)
+    scores = {
+        name: _scores(tables[name], case, rows[name], name, measured[name], scoring)
+        for name, case in cases.items()
+    }
     if len(common) < MIN_SAMPLES:
-        own = measured_on(_open(case), plan_of(table, rows, case, scoring), between)
-        return _scores(table, case, rows, own, scoring), undecided(
-            case, _found(common, "a verdict")
-        )
-    name = case.verdict_metric
-    others = {rung: CASES[head](rival, common, scoring) for rung, rival in rivals.items()}
-    if len(common) == len(rows):  # the usual case: one pass over one set of draws serves both
-        plan = plan_of(table, rows, case, scoring)
-        both = measured_on({**_open(case), **_keyed(others)}, plan, between)
-        own, paired = both, both
-    else:
-        own = measured_on(_open(case), plan_of(table, rows, case, scoring), between)
-        shared = CASES[head](table, common, scoring)
-        plan = plan_of(table, common, shared, scoring)
-        compared = {("", name): shared.metrics[name], **_keyed(others)}
-        paired = measured_on(compared, plan, between)
-    return _scores(table, case, rows, own, scoring), verdict_of(case, paired, list(others))
+        return scores, undecided(cases[OURS], _found(common, "a verdict"))
+    return scores, verdict_of(cases[OURS], measured[PAIRED], compared)
 
 
-def _open(case: HeadCase) -> dict[Key, Metric]:
-    return {("", name): metric for name, metric in case.metrics.items() if name not in case.reasons}
+def _open(name: str, case: HeadCase) -> dict[Key, Metric]:
+    """What can be measured of a table: all metrics that no reason forbids."""
+    return {(name, metric): of for metric, of in case.metrics.items() if metric not in case.reasons}
 
 
-def _keyed(rivals: Mapping[str, HeadCase]) -> dict[Key, Metric]:
+def _deciding(pair: Mapping[str, HeadCase]) -> dict[Key, Metric]:
+    """The metric of the verdict, of each that is compared."""
     return {
-        (rung, name): case.metrics[name]
-        for rung, case in rivals.items()
-        for name in (case.verdict_metric, *case.shown)
+        key: metric
+        for name, case in pair.items()
+        for key, metric in _open(name, case).items()
+        if key[1] == case.verdict_metric
     }
 
 
@@ -135,12 +156,15 @@ def _scores(
     table: Columns,
     case: HeadCase,
     rows: Ints,
+    owner: str,
     measured: Mapping[Key, Measured],
     scoring: Scoring,
 ) -> Scores:
+    if len(rows) < MIN_SAMPLES:
+        return _too_few(table, case, rows)
     scores = _counts(table, rows)
     for name in case.metrics:
-        found = measured.get(("", name))
+        found = measured.get((owner, name))
         if found is None:
             reason = case.reasons.get(name, "the predictions or the outcomes are all equal")
             scores[name] = {"value": None, "reason": reason}

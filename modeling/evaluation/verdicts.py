@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from modeling.evaluation.cases import HeadCase
-from modeling.evaluation.draws import Key, Measured
+from modeling.evaluation.draws import OURS, Key, Measured
 from modeling.evaluation.intervals import Interval, interval_of, verdict_word
 from modeling.measures import rung_words
 
@@ -34,7 +34,7 @@ def verdict_of(
 ) -> dict[str, object]:
     """The JSON of the verdict of one head against the best of these rungs by its metric."""
     name, sign = case.verdict_metric, case.verdict_sign
-    ours = measured.get(("", name))
+    ours = measured.get((OURS, name))
     theirs = {rung: measured.get((rung, name)) for rung in rungs}
     known = {rung: found for rung, found in theirs.items() if found is not None}
     if not known or ours is None or ours.drawn is None:
@@ -60,19 +60,9 @@ def verdict_of(
                 "value": known[rung].value,
                 "word": verdict_word(difference),
                 "interval": as_list(difference),
-                "own_intervals": _own_intervals(rung, measured),
             }
             for rung, difference in differences.items()
         },
-    }
-
-
-def _own_intervals(rung: str, measured: Mapping[Key, Measured]) -> dict[str, object]:
-    """Intervals of a rung's own metrics, by name."""
-    return {
-        name: as_list(interval_of(found.drawn))
-        for (owner, name), found in measured.items()
-        if owner == rung and found.drawn is not None
     }
 
 

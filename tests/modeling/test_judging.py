@@ -8,6 +8,7 @@ import pytest
 from modeling.evaluation.paths import Path
 from modeling.evaluation.table import PREDICTED
 from modeling.judging import LONGEST_REASON, judge
+from modeling.measures import HEAD_MEASURES
 from modeling.specs import ModelSpec
 from tests.modeling.evaluation.test_heads import prediction_table
 
@@ -75,15 +76,15 @@ def test_every_head_is_compared_with_its_best_rung(judgement):
     assert set(verdict["confidence"]["rungs"]) == {"prior"}
 
 
-def test_rungs_have_the_intervals_that_the_verdicts_drew(judgement):
-    action = judgement.rungs["logistic"]["metrics"]["action"]
-    for metric in ("auc", "rank_ic"):
-        low, high = action[metric]["interval"]
-        assert low < action[metric]["value"] < high
-    low, high = judgement.rungs["har"]["metrics"]["volatility"]["r2"]["interval"]
-    assert low < high
-    assert "interval" not in action["accuracy"]
-    assert "own_intervals" not in judgement.verdict["action"]["rungs"]["logistic"]
+def test_every_score_of_every_rung_has_an_interval(judgement):
+    for name, rung in judgement.rungs.items():
+        for head, scores in rung["metrics"].items():
+            for metric in HEAD_MEASURES.keys() & scores.keys():
+                low, high = scores[metric]["interval"]
+                assert low <= high, (name, head, metric)
+    confidence = judgement.rungs["logistic"]["metrics"]["confidence"]
+    assert set(confidence["brier"]) == {"value", "interval"}
+    assert "logistic" not in judgement.verdict["confidence"]["rungs"]
 
 
 def test_a_rung_that_failed_on_one_fold_is_scored_on_none_and_says_where():

@@ -8,7 +8,10 @@ from sklearn import metrics as sklearn_metrics
 
 from modeling.evaluation.cases import Priors, Scoring
 from modeling.evaluation.columns import HEADS
+from modeling.evaluation.draws import resampling
 from modeling.evaluation.heads import judge_heads, score_heads
+from modeling.evaluation.intervals import interval
+from modeling.evaluation.prepared import direction_auc_of, rank_correlation_of, top_net_bps_of
 
 PRIORS = Priors(np.full(4, 0.25), np.full(3, 1 / 3), np.array(0.3))
 REALISED = ("realised_return", "realised_regime", "realised_volatility", "realised_risk")
@@ -264,7 +267,9 @@ def test_beating_the_prior_on_confidence_is_a_brier_skill_above_zero():
     ours = prediction_table()
     paid = np.sign(ours["action"]) * ours["realised_return"] > 0.001
     ours["confidence"] = 0.9 * paid + 0.05
-    scores, verdicts = judge_heads(ours, {"prior": {"confidence": np.full(1200, 0.3)}}, scoring())
+    scores, verdicts, _ = judge_heads(
+        ours, {"prior": {"confidence": np.full(1200, 0.3)}}, scoring()
+    )
     assert verdicts["confidence"]["word"] == "beats"
     assert scores["confidence"]["brier_skill"]["interval"][0] > 0
 
@@ -274,6 +279,64 @@ def test_scores_beside_rungs_are_the_scores_alone():
     rung = as_rung(prediction_table(rows=400, noise_seed=2))
     rung["volatility"][:50] = np.nan
     assert judge_heads(ours, {"logistic": rung}, scoring())[0] == score_heads(ours, scoring())
+
+
+def without_intervals(scores):
+    return {
+        head: {
+            name: {key: value for key, value in score.items() if key != "interval"}
+            for name, score in found.items()
+        }
+        for head, found in scores.items()
+    }
+
+
+def test_a_rung_has_the_values_that_it_has_alone():
+    ours, other = prediction_table(), prediction_table(skill=0.5, noise_seed=2)
+    other["volatility"][:50] = np.nan
+    found = judge_heads(ours, {"logistic": as_rung(other)}, scoring()).rungs["logistic"]
+    assert without_intervals(found) == score_heads(other, scoring(draws=0))
+
+
+def test_a_rung_on_our_rows_has_its_intervals_from_our_draws():
+    ours, other = prediction_table(), prediction_table(skill=0.5, noise_seed=2)
+    found = judge_heads(ours, {"logistic": as_rung(other)}, scoring()).rungs["logistic"]
+    gain, score = ours["realised_return"], other["action"]
+    plan = resampling(ours, np.arange(1200), ours["action"] * gain, scoring())
+    for name, metric in (
+        ("rank_ic", rank_correlation_of(score, gain)),
+        ("auc", direction_auc_of(score, gain)),
+        ("top_net_bps", top_net_bps_of(score, gain, 10.0)),
+    ):
+        assert found["action"][name]["interval"] == list(interval(metric, plan))
+    alone = score_heads(other, scoring())["confidence"]["brier"]["interval"]
+    assert found["confidence"]["brier"]["interval"] == pytest.approx(alone, abs=0.01)
+
+
+def test_a_rung_on_fewer_rows_has_intervals_too():
+    ours, fewer = prediction_table(), as_rung(prediction_table(noise_seed=2))
+    fewest = as_rung(prediction_table(noise_seed=3))
+    fewer["volatility"][:100] = np.nan
+    fewest["volatility"][-100:] = np.nan
+    found = judge_heads(ours, {"har": fewer, "logistic": fewest}, scoring())
+    for rung in ("har", "logistic"):
+        volatility = found.rungs[rung]["volatility"]
+        assert volatility["left_out"]["value"] == 100
+        assert volatility["r2"]["interval"][0] < volatility["r2"]["value"]
+        assert volatility["qlike"]["interval"][0] < volatility["qlike"]["value"]
+    assert found.verdicts["volatility"]["rungs"].keys() == {"har", "logistic"}
+
+
+def test_a_rung_with_too_few_rows_says_so_and_leaves_the_verdict_undecided():
+    ours, rung = prediction_table(), as_rung(prediction_table(noise_seed=2))
+    rung["volatility"][:1100] = np.nan
+    found = judge_heads(ours, {"har": rung}, scoring())
+    assert found.rungs["har"]["volatility"]["qlike"] == {
+        "value": None,
+        "reason": "found 100 test samples; a score needs 200",
+    }
+    assert found.verdicts["volatility"]["word"] == "undecided"
+    assert "interval" in found.scores["volatility"]["r2"]
 
 
 def test_whoever_waits_for_the_verdicts_hears_of_every_head():
