@@ -16,6 +16,7 @@ from artifacts.store import scratch_folder
 from jobs.attempts import RunningAttempt
 from jobs.errors import JobFailed
 from markets.candles.frame import Candles
+from markets.candles.quality import counted
 from markets.features.compute import compute_features
 from markets.features.registry import CODE_VERSION
 from markets.reading import ns_of
@@ -40,6 +41,7 @@ from modeling.trained import (
 from modeling.training.machine import set_threads
 from modeling.windows.errors import NotEnoughHistory
 from modeling.windows.make import Windows, cut_windows
+from specs.writing import grouped
 
 Bars = NDArray[np.int64]
 Notice = dict[str, Any]  # Any: a code, a message and sometimes a count
@@ -101,7 +103,7 @@ def predict_version(row: ModelPrediction, attempt: RunningAttempt) -> None:
             row.metrics, row.notices = metrics, notices
             row.save(update_fields=["predictions", "metrics", "notices"])
             raise_alarm(run, reasons)
-            attempt.succeed(f"{len(bars)} bars predicted.")
+            attempt.succeed(f"{counted(len(bars), 'bar')} predicted.")
 
         write_end(attempt, store)
 
@@ -142,7 +144,7 @@ def _readable(row: ModelPrediction, attempt: RunningAttempt) -> tuple[Candles, l
         {
             "code": "sealed",
             "count": closed,
-            "message": f"{closed} bars that close after {sealed_after:%Y-%m-%d %H:%M} UTC stay closed "
+            "message": f"{grouped(closed)} bars that close after {sealed_after:%Y-%m-%d %H:%M} UTC stay closed "
             "until the hold-out of the experiment is opened with the run of this model.",
         },
     ]
@@ -169,7 +171,7 @@ def _in_sample(reach: Reach, windows: Windows) -> list[Notice]:
         {
             "code": "in_sample",
             "count": count,
-            "message": f"{count} bars known before {text} are in-sample: the model was trained on this "
+            "message": f"{grouped(count)} bars known before {text} are in-sample: the model was trained on this "
             "time. They are not predicted.",
         }
     ] * bool(count)
