@@ -2,6 +2,7 @@
 
 Boosted trees on walks of 5000 bars, the next 12 bars' direction, the last fifth as the test block.
 The alarm for noise looks at the score; the audit of intervals and the certificate look at the cause.
+About 500 effective samples stand behind a score on six walks: a standard error of .022.
 """
 
 from __future__ import annotations
@@ -108,10 +109,12 @@ def hits(candles: Candles, table: FeatureTable, samples: Samples, fold: Fold) ->
     return np.asarray(trees.predict(x[fold.test]) == up[bars[fold.test]])
 
 
-def score(compute: Compute, *, random_split: bool = False) -> tuple[float, LeakAlarm]:
-    """Accuracy over all walks, and what the alarm for noise says of it."""
+def score(
+    compute: Compute, *, random_split: bool = False, first: int = 0
+) -> tuple[float, LeakAlarm]:
+    """Accuracy over all walks from the seed `first` on, and what the alarm for noise says of it."""
     found, effective = [], 0.0
-    for seed in range(WALKS):
+    for seed in range(first, first + WALKS):
         candles = random_walk(seed)
         table = compute(candles, NAMES, (1, COARSE))
         samples = samples_of(candles, table)
@@ -181,15 +184,22 @@ def next_return(candles, names, scales) -> FeatureTable:
 @pytest.mark.slow
 def test_the_clean_pipeline_finds_nothing_and_stays_green():
     accuracy, alarm = score(compute_features)
-    assert 0.47 <= accuracy <= 0.53
+    assert 0.50 <= accuracy <= 0.53
     assert not alarm.raised
     assert certificate(compute_features) == {}
 
 
 @pytest.mark.slow
+def test_the_clean_pipeline_is_right_half_of_the_time_on_ten_draws_of_walks():
+    found = [score(compute_features, first=first) for first in range(0, 10 * WALKS, WALKS)]
+    assert not any(alarm.raised for _, alarm in found)
+    assert np.mean([accuracy for accuracy, _ in found]) == pytest.approx(0.5, abs=0.01)
+
+
+@pytest.mark.slow
 def test_a_random_split_fakes_skill_and_the_audit_sees_it():
     accuracy, alarm = score(compute_features, random_split=True)
-    assert accuracy > 0.62
+    assert accuracy > 0.75
     assert alarm.raised
     candles = random_walk(0)
     samples = samples_of(candles, compute_features(candles, NAMES, (1, COARSE)))
@@ -201,17 +211,17 @@ def test_a_random_split_fakes_skill_and_the_audit_sees_it():
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("leak", "at_least", "named", "reason"),
+    ("leak", "about", "named", "reason"),
     [
-        (joined_at_the_open, 0.60, "map", "a coarse bar is known before it closes"),
-        (centred_mean, 0.70, "bb_pctb_20", "a past value changed"),
-        (scaled_with_the_horizon, 0.75, "ret_48", "a past value changed"),
-        (next_return, 0.95, "ret_1", "a past value changed"),
+        (joined_at_the_open, 0.67, "map", "a coarse bar is known before it closes"),
+        (centred_mean, 0.76, "bb_pctb_20", "a past value changed"),
+        (scaled_with_the_horizon, 0.84, "ret_48", "a past value changed"),
+        (next_return, 1.0, "ret_1", "a past value changed"),
     ],
 )
-def test_a_leaking_value_fakes_skill_and_the_certificate_names_it(leak, at_least, named, reason):
+def test_a_leaking_value_fakes_skill_and_the_certificate_names_it(leak, about, named, reason):
     accuracy, alarm = score(leak)
-    assert accuracy > at_least
+    assert accuracy == pytest.approx(about, abs=0.05)
     assert alarm.raised
     found = certificate(leak)
     assert reason in found[named].pop()
