@@ -6,10 +6,10 @@ from collections.abc import Iterable
 from typing import Any
 
 from django.contrib.postgres.expressions import ArraySubquery
-from django.db.models import OuterRef, QuerySet, Subquery
+from django.db.models import Case, F, IntegerField, OuterRef, Q, QuerySet, Subquery, Value, When
 from django.db.models.functions import JSONObject
 
-from backtests.models import Backtest
+from backtests.models import Backtest, SeedVerdict, Verdict
 from markets.models import DatasetVersion
 from modeling.models import Experiment, TrainingRun, bars_used, instrument_name
 from modeling.network.size import network_size
@@ -23,23 +23,42 @@ RESULT = {
     "high": "sharpe_high",
     "drawdown": "max_drawdown",
 }
+# Of the account of a mean prediction over seeds; no interval is drawn for its Sharpe ratio.
+POOLED = {
+    "verdict": "equity__verdict__word",
+    "sharpe": "equity__numbers__sharpe",
+    "drawdown": "equity__numbers__max_drawdown",
+    "pooled": "runs",
+}
+# The best first: it is worse to know nothing than to know of a loss, and worst to be told nothing.
+BEST_FIRST = (Verdict.BEATS, Verdict.TIES, Verdict.LOSES, Verdict.UNDECIDED, Verdict.WITHHELD)
+RANK = Case(
+    *(When(verdict=word, then=Value(place)) for place, word in enumerate(BEST_FIRST)),
+    output_field=IntegerField(),
+)
+UNEXPLAINED = Q(leak_alarm__raised=True, alarm_explanation="")
 # A name that a template finds nowhere costs it more than ten that it finds.
-NO_RUN, NO_RESULT = dict.fromkeys(("run", "status")), dict.fromkeys(RESULT)
+NO_RUN, NO_RESULT = dict.fromkeys(("run", "status")), dict.fromkeys((*RESULT, *POOLED))
 
 
 def listed_experiments(rows: QuerySet[Experiment]) -> QuerySet[Experiment, dict[str, Any]]:
-    """Of each experiment what its row shows, with its newest run and the best of its own backtests.
+    """Of each experiment what its row shows, with its newest run, the best of its own backtests and the
+    verdict over its seeds.
 
     `pool` are the keys of its candles; `experiment_rows` reads them for the rows of one page.
     """
     runs = TrainingRun.objects.filter(experiment=OuterRef("pk")).order_by("-pk")
-    own = Backtest.objects.filter(run__experiment=OuterRef("pk"), is_own=True)
+    own = Backtest.objects.filter(run__experiment=OuterRef("pk"), is_own=True).exclude(verdict="")
+    own = own.order_by(RANK, F("sharpe").desc(nulls_last=True), "-pk")
+    pooled = SeedVerdict.objects.filter(experiment=OuterRef("pk")).over_most_seeds()
     newest, best = JSONObject(run="pk", status="job__status"), JSONObject(**RESULT)
     pool = Experiment.versions.through.objects.filter(experiment=OuterRef("pk"))
     return rows.values(
         *SHOWN,
         newest=Subquery(runs.values(shown=newest)[:1]),
-        best=Subquery(own.exclude(sharpe=None).order_by("-sharpe").values(shown=best)[:1]),
+        best=Subquery(own.values(shown=best)[:1]),
+        over_seeds=Subquery(pooled.values(shown=JSONObject(**POOLED, is_alarmed=UNEXPLAINED))[:1]),
+        alarmed=ArraySubquery(runs.filter(UNEXPLAINED).values("pk")),
         pool=ArraySubquery(pool.values("datasetversion")),
     )
 
@@ -52,7 +71,7 @@ def experiment_rows(page: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     )
     for row in rows:
         first, *others = sorted((versions[key] for key in row["pool"]), key=instrument_name)
-        row |= (row.pop("newest") or NO_RUN) | (row.pop("best") or NO_RESULT)
+        row |= (row.pop("newest") or NO_RUN) | NO_RESULT | headlined(row)
         row |= {
             "symbol": first.dataset.instrument.symbol,
             "number": first.number,
@@ -63,6 +82,18 @@ def experiment_rows(page: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
             "parameters": parameters_of(row["model_spec"], first.dataset.timeframe_minutes),
         }
     return rows
+
+
+def headlined(row: dict[str, Any]) -> dict[str, Any]:
+    """The verdict over the seeds, as the page of the experiment headlines it; the best of the single
+    runs where there is none, or no account of the mean prediction.
+    """
+    pooled, best, alarmed = row.pop("over_seeds"), row.pop("best"), row.pop("alarmed")
+    if pooled is None or pooled["verdict"] is None:
+        return best or {}
+    if pooled.pop("is_alarmed") or not set(alarmed).isdisjoint(pooled["pooled"]):
+        return pooled | {"verdict": Verdict.WITHHELD}
+    return pooled
 
 
 def parameters_of(spec: ModelSpec, timeframe_minutes: int) -> int:

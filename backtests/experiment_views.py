@@ -66,7 +66,7 @@ SEED = IntegerField(required=False, min_value=0, max_value=2**31 - 1)
 
 @require_safe
 def experiment_list(request: HttpRequest) -> HttpResponse:
-    """All experiments with the best of their own backtests."""
+    """All experiments with their verdict over seeds, or the best of their own backtests."""
     archived = "1" if request.GET.get("archived") == "1" else ""
     visible = Experiment.objects.visible_to(request.user).for_list().prefetch_related(None)
     rows = listed_experiments(visible.filter(archived_at__isnull=not archived))

@@ -300,11 +300,15 @@ class StudyRun(models.Model):
 
 
 class SeedVerdictQuerySet(VisibleQuerySet):
+    def over_most_seeds(self) -> SeedVerdictQuerySet:
+        """Those that are there, the one over the most seeds first, and of as many the newest."""
+        rows = self.filter(job__status=JobStatus.SUCCEEDED).exclude(runs=[])
+        return rows.order_by("-runs__len", "-pk")
+
     def of_experiment(self, experiment: Experiment) -> SeedVerdict | None:
         """The one over the most seeds that is there; None before two seeds are finished."""
-        rows = self.filter(experiment=experiment, job__status=JobStatus.SUCCEEDED)
-        rows = rows.select_related("alarm_explained_by")
-        return max(rows.exclude(runs=[]), key=lambda row: (len(row.runs), row.pk), default=None)
+        rows = self.filter(experiment=experiment).select_related("alarm_explained_by")
+        return rows.over_most_seeds().first()
 
 
 class SeedVerdict(WorkspaceRow):
