@@ -12,10 +12,26 @@ from markets.charts import Figure
 from markets.reading import CandleRange, candles_in, ns_of
 from modeling.charts_predicted import Shown, Span
 from modeling.evaluation.curves import TooFewSamples, calibration_curves
+from modeling.measures import HEADS
 from modeling.models import Fold, PredictionSet, TrainingRun
 from modeling.reading import prediction_columns
 from modeling.specs import ModelSpec
 from modeling.windows.cpcv import GROUPS, path_splits
+
+# Heads as training calls them → words; the first four are balanced against each other.
+TRAINED_HEADS = {
+    "action": HEADS["action"],
+    "market_regime": HEADS["regime"],
+    "volatility": HEADS["volatility"],
+    "risk": HEADS["risk"],
+    "confidence": HEADS["confidence"],
+}
+BALANCED_HEADS = {head: words for head, words in TRAINED_HEADS.items() if head != "confidence"}
+
+
+def _by_head(name: str, heads: dict[str, str]) -> dict[str, str]:
+    return {f"{name}/{head}": words for head, words in heads.items()}
+
 
 # Chart → (title, unit, logged name → words).
 CURVES: dict[str, tuple[str, str, dict[str, str]]] = {
@@ -23,17 +39,22 @@ CURVES: dict[str, tuple[str, str, dict[str, str]]] = {
     "validation": (
         "Validation loss",
         "share of the constant's loss",
-        {
-            "validation_ratio": "Mean of the heads",
-            "ratio/action": "Action",
-            "ratio/regime": "Regime",
-            "ratio/volatility": "Volatility",
-            "ratio/risk": "Risk",
-        },
+        {"validation_ratio": "Mean of the heads", **_by_head("ratio", BALANCED_HEADS)},
+    ),
+    "confidence": (
+        "Confidence loss",
+        "loss",
+        {"train/confidence": "Training", "validation/confidence": "Validation"},
     ),
     "learning_rate": ("Learning rate", "rate", {"learning_rate": "Learning rate"}),
     "gradient_norm": ("Gradient norm", "norm", {"gradient_norm": "Before clipping"}),
+    "head_losses": ("Training loss of each head", "loss", _by_head("loss", TRAINED_HEADS)),
+    "balance": ("Balance of the heads", "v", _by_head("balance", BALANCED_HEADS)),
+    "dropout": ("Mean dropout", "rate", {"mean_dropout": "Mean over the batch"}),
+    "speed": ("Speed", "samples a second", {"samples_per_s": "In the last 50 steps"}),
 }
+# Drawn at once; the page has the others behind their titles, of which one is open at a time.
+DRAWN = ("loss", "validation", "confidence", "learning_rate", "gradient_norm")
 
 
 def curve_figure(run: TrainingRun, kind: str) -> Figure:

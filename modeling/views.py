@@ -16,7 +16,7 @@ from markets.chart_answers import chart_answer
 from markets.models import DatasetVersion
 from modeling.causality import certificate_table
 from modeling.certainty import certainty_of, certainty_table
-from modeling.charting import CURVES, curve_figure, newest_point
+from modeling.charting import CURVES, DRAWN, curve_figure, newest_point
 from modeling.fold_rows import fold_rows
 from modeling.ladders import run_ladder
 from modeling.measures import (
@@ -71,7 +71,8 @@ def run_page(
     )
     context = {
         **live,
-        "charts": [(kind, title) for kind, (title, _, _) in CURVES.items()],
+        "charts": [(kind, CURVES[kind][0]) for kind in DRAWN],
+        "more_charts": [(kind, CURVES[kind][0]) for kind in CURVES if kind not in DRAWN],
         "fold_rows": fold_rows(run, folds),
         "selection": selection_report(folds),
         "ladder_heads": ladder_heads(),

@@ -17,10 +17,12 @@ from jobs.exits import exit_of
 from jobs.models import JobAttempt
 from jobs.statuses import ExitKind, JobStatus
 from jobs.workers import claimant
+from modeling.charting import CURVES
 from modeling.models import MetricPoint
 from modeling.observing import RunObserver, Stage, newest_checkpoint, write_points
 from modeling.training.checkpoint import Checkpoint, Provenance
-from modeling.training.observer import StepMetrics
+from modeling.training.losses import ALL_HEADS, BALANCED_HEADS
+from modeling.training.observer import EpochMetrics, StepMetrics
 from modeling.training.pace import Pace
 from tests import factories
 
@@ -140,6 +142,28 @@ def test_a_fold_that_stops_early_leaves_the_steps_of_the_later_ones(observer):
     first.on_last_step(of_fold=100)
     first.attempt.progress(0.4, "Fold 1 of 2: predicting")
     assert told_after(first, range(0))["left_s"] == 75.0
+
+
+def test_every_curve_of_the_page_draws_what_is_logged(observer):
+    by_head = dict.fromkeys(ALL_HEADS, 0.5)
+    balanced = dict.fromkeys(BALANCED_HEADS, 0.1)
+    observer.on_step(replace(step_of(10), losses=by_head, balance=balanced))
+    observer.on_epoch(
+        EpochMetrics(
+            fold=2,
+            epoch=1,
+            step=10,
+            losses=by_head,
+            validation_losses=by_head,
+            ratios=balanced,
+            ratio=0.9,
+            is_best=True,
+        )
+    )
+    observer.attempt.flush()
+    logged = set(MetricPoint.objects.filter(run=observer.run).values_list("name", flat=True))
+    drawn = {name for _, _, labels in CURVES.values() for name in labels}
+    assert drawn <= logged
 
 
 def test_two_newest_checkpoints_are_kept_as_rows_and_files(observer):

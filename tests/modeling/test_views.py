@@ -9,6 +9,7 @@ from django.utils.html import strip_tags
 from accounts.models import AuditEvent, Role
 from jobs.models import Job
 from jobs.statuses import JobStatus
+from modeling.charting import CURVES, DRAWN
 from tests import factories
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("signed_in")]
@@ -171,6 +172,16 @@ def test_the_loss_chart_draws_every_logged_point_once(client, run):
     drawn = [value for value in figure["data"][0]["y"] if value is not None]
     assert len(drawn) == 2 * 59
     assert client.get(f"/runs/{run.pk}/charts/other/").status_code == 404
+
+
+def test_at_most_six_curves_are_drawn_and_the_others_wait_behind_their_titles(client, run):
+    page = client.get(f"/runs/{run.pk}/").content.decode()
+    before, _, behind = page.partition('<details class="more" name="more-curves">')
+    assert page.count(f'data-chart="/runs/{run.pk}/charts/') == len(CURVES)
+    assert before.count("data-chart=") == len(DRAWN) <= 6
+    for kind, (title, _, _) in CURVES.items():
+        assert (f"<summary>{title}</summary>" in page) == (kind not in DRAWN)
+        assert (f'data-chart="/runs/{run.pk}/charts/{kind}/"' in behind) == (kind not in DRAWN)
 
 
 def test_metrics_go_on_after_the_last_point_seen(client, run):

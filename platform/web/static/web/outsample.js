@@ -146,7 +146,7 @@ async function toggleTable(box, button) {
 }
 
 function startCharts(from = document) {
-  all("[data-chart]", from).forEach((box) => {
+  all("[data-chart]:not(details:not([open]) *)", from).forEach((box) => { // closed ones wait
     if (charts.has(box)) return;
     load(box, spanOf(box));
     box.querySelector(".to-table")?.addEventListener("click", (event) => toggleTable(box, event.currentTarget));
@@ -159,6 +159,7 @@ function startCharts(from = document) {
   });
 }
 startCharts();
+addEventListener("toggle", ({ target }) => { all("[data-chart]", target).forEach((box) => target.open && charts.has(box) && load(box, spanOf(box))); startCharts(target); }, true);
 addEventListener("beforeprint", redrawAll);
 all("[data-jump]").forEach((form) => form.addEventListener("submit", (event) => {
   const box = document.getElementById(form.dataset.jump);
@@ -191,7 +192,7 @@ document.body.addEventListener("htmx:afterSettle", () => {
   const live = document.querySelector("[data-live]");
   if (!live) return;
   if (live.dataset.title) document.title = live.dataset.title;
-  all("[data-chart][data-version]").forEach((box) => {
+  all("[data-chart][data-version]:not(details:not([open]) *)").forEach((box) => {
     if (!live.dataset.version || box.dataset.version === live.dataset.version) return;
     if (live.hasAttribute("hx-get") && Date.now() - (box.loadedAt || 0) < 5000) return;
     box.dataset.version = live.dataset.version;
