@@ -32,6 +32,7 @@ from modeling.measures import (
 )
 from modeling.models import BaselineScore, PredictionSet
 
+MODEL = PredictionSet.MODEL
 CLASSES = {"regime": REGIME_NAMES, "risk": RISK_NAMES}
 
 
@@ -118,32 +119,43 @@ def _head_context(judged: Judged, head: str) -> dict[str, Any]:
         "unscored": judged.unscored,
         "uncalibrated": uncalibrated_reason(found) if found and head == "confidence" else "",
         "verdicts": head_verdicts({head: verdict}) if verdict else [],
-        "rungs": _rung_rows(judged, head),
-        "rung_measure": HEAD_MEASURES.get((verdict or {}).get("metric", "")),
+        **_rung_table(judged, head),
         "confusion": _confusion(found, head),
         "certainty": certainty_table(certainty_of(judged.metrics)),
     }
 
 
-def _rung_rows(judged: Judged, head: str) -> list[dict[str, Any]]:
-    """The rungs that have this head, and those that failed, each with its reason."""
+def _rung_table(judged: Judged, head: str) -> dict[str, Any]:
+    """This model, the rungs that have this head and those that failed, with every score of the head."""
     verdict = judged.verdict.get(head, {})
-    metric, against = verdict.get("metric", ""), verdict.get("rungs", {})
+    against, best = verdict.get("rungs", {}), verdict.get("rung")
     scores = {score.rung: score for score in judged.rungs}
-    rows = []
-    for rung in in_order(scores):
-        found = scores[rung].metrics.get(head, {}).get(metric)
-        if found or not scores[rung].metrics:
-            rows.append(
-                {
-                    "label": rung_label(rung),
-                    "value": (found or {}).get("value"),
-                    "interval": (found or {}).get("interval"),
-                    "word": against.get(rung, {}).get("word", ""),
-                    "reason": (found or {}).get("reason") or scores[rung].reason,
-                }
-            )
-    return rows
+    shown = {
+        rung: scores[rung].metrics.get(head, {})
+        for rung in in_order(scores)
+        if head in scores[rung].metrics or not scores[rung].metrics
+    }
+    if not shown:
+        return {}
+    everyone = {MODEL: judged.metrics.get(head, {}), **shown}
+    measures = {
+        key: measure
+        for key, measure in HEAD_MEASURES.items()
+        if any(key in found for found in everyone.values())
+    }
+    return {
+        "rung_measures": measures.items(),
+        "rungs": [
+            {
+                "label": rung_label(rung, head),
+                "cells": [(measure.kind, found.get(key, {})) for key, measure in measures.items()],
+                "word": against.get(rung, {}).get("word", ""),
+                "is_best": rung == best,
+                "reason": scores[rung].reason if rung in scores else "",
+            }
+            for rung, found in everyone.items()
+        ],
+    }
 
 
 def _confusion(found: Mapping[str, Any], head: str) -> dict[str, Any] | None:

@@ -128,6 +128,45 @@ def test_verdict_and_rungs_stand_on_the_tab_and_a_failed_rung_has_its_reason(cli
     assert "Fold 2: it diverged." in page
 
 
+def rungs_on(page):
+    """Heads of the columns, and the text of each row by its name."""
+    table = page.split('id="head-rungs"')[1].split("</table>")[0]
+    table = re.sub(r"<br>", " ", table)
+    heads = re.findall(r'<th scope="col"[^>]*>(.*?)</th>', table)
+    rows = {}
+    for row in re.findall(r"<tr>(.*?)</tr>", table, re.S)[1:]:
+        cells = re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row, re.S)
+        label, *rest = (re.sub(r"<[^>]*>", "", cell).strip() for cell in cells)
+        rows[label] = rest
+    return [re.sub(r"<[^>]*>", "", head) for head in heads], rows
+
+
+def test_every_score_of_a_rung_stands_beside_ours_with_its_interval(client, run):
+    scores = {
+        "r2": {"value": 0.5312, "interval": [0.4901, 0.5523]},
+        "qlike": {"value": 0.4417, "interval": [0.4102, 0.4799]},
+    }
+    for rung in ("persistence", "har"):
+        BaselineScore.objects.create(run=run, rung=rung, metrics={"volatility": scores})
+    heads, rows = rungs_on(page_of(client, run, head="volatility"))
+    assert heads == ["Rung", "This model", "R²", "QLIKE", "Inside the 80 % band"]
+    assert rows["HAR"] == rows["Persistence"]
+    assert rows["HAR"] == ["—", "0.531 [0.490, 0.552]", "0.442 [0.410, 0.480]", "—"]
+    ours = run.metrics["volatility"]["qlike"]
+    assert rows["This model"][2].startswith(f"{ours['value']:.3f} [{ours['interval'][0]:.3f}, ")
+
+
+def test_rungs_that_an_earlier_release_scored_show_what_they_have(client, run):
+    old = {"brier": {"value": 0.2311}, "auc": {"value": None, "reason": "one class only"}}
+    BaselineScore.objects.create(run=run, rung="dlinear", metrics={"confidence": old})
+    page = page_of(client, run, head="confidence")
+    heads, rows = rungs_on(page)
+    assert heads[2:] == ["AUC", "Brier score", "Brier skill", "Calibration error"]
+    assert rows["DLinear"] == ["—", "—", "0.2311", "—", "—"]
+    assert 'title="one class only"' in page
+    assert "Each confidence is about the trades of its own row" in page
+
+
 def test_withheld_verdicts_stay_away(client, run):
     run.leak_alarm = {"raised": True, "reasons": ["AUC 0.71"]}
     run.save()
