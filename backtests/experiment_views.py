@@ -45,13 +45,15 @@ from backtests.forms import (
 )
 from backtests.models import Backtest, SeedVerdict
 from backtests.presets import preset as preset_named
-from backtests.seeds_table import seeds_table
+from backtests.seeds_table import seeds_ladder, seeds_table
 from backtests.services import create_experiment_once, estimate, launch_experiment
 from backtests.specs import ExperimentSpec
 from jobs.errors import InvalidIdempotencyKey, JobConflict, QueueFull
 from jobs.statuses import JobStatus
 from jobs.views import refused_for_now
 from markets.models import DatasetVersion
+from modeling.ladders import run_ladder
+from modeling.measures import ladder_heads
 from modeling.models import Experiment, TrainingRun, Trial
 from modeling.next_action import SUGGESTED
 from modeling.openings import openable_runs, openings_seen
@@ -200,7 +202,7 @@ def experiment_page(
     spec = spec_of(experiment)
     pooled = SeedVerdict.objects.of_experiment(experiment)
     context = {
-        "seeds": seeds_table(pooled, list(runs)) if pooled else None,
+        **seeds_context(pooled, list(runs)),
         "experiment": experiment,
         "version": experiment.version,
         "runs": runs,
@@ -218,6 +220,21 @@ def experiment_page(
         **extra,
     }
     return render(request, "backtests/experiment_detail.html", context, status=status)
+
+
+def seeds_context(pooled: SeedVerdict | None, runs: list[TrainingRun]) -> dict[str, Any]:
+    """The verdict over the seeds, and its ladder; before there is one, that of the newest run which
+    succeeded.
+    """
+    if pooled is not None:
+        ladder = seeds_ladder(pooled)
+        found = {"seeds": seeds_table(pooled, runs), "ladder_heads": ladder.pop("columns")}
+        return {**found, "ladder": ladder}
+    succeeded = [run for run in runs if run.job.status == JobStatus.SUCCEEDED]
+    newest = max(succeeded, key=lambda run: run.pk, default=None)
+    if newest is None:
+        return {}
+    return {"ladder": {**run_ladder(newest, ()), "run": newest}, "ladder_heads": ladder_heads()}
 
 
 def newest_finished(runs: Iterable[TrainingRun]) -> str:

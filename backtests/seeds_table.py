@@ -9,7 +9,17 @@ from typing import Any
 from backtests.measures import MEASURES, PATH_MEASURES
 from backtests.models import WITHHELD, Backtest, SeedVerdict, Verdict
 from modeling.code_versions import MixedCode, mixed_code
-from modeling.measures import HEAD_MEASURES, HEADS, KEY_SCORES, rung_label, rung_words
+from modeling.measures import (
+    HEAD_MEASURES,
+    HEADS,
+    KEY_SCORES,
+    best_cells,
+    in_order,
+    ladder_cells,
+    ladder_heads,
+    rung_label,
+    rung_words,
+)
 from modeling.models import TrainingRun
 
 Json = dict[str, Any]  # Any: rows of a page
@@ -47,6 +57,34 @@ def seeds_table(row: SeedVerdict, runs: Sequence[TrainingRun]) -> Json:
         "heads": [_head_row(row, pooled, *key, is_withheld=is_withheld) for key in KEY_SCORES],
         "equity": [_equity_row(row, pooled, key) for key in PATH_MEASURES],
     }
+
+
+def seeds_ladder(row: SeedVerdict) -> Json:
+    """The baseline ladder of the mean prediction, with the heads of its columns.
+
+    Of each head it has the score that the verdict compares: of a rung's mean no other one is kept.
+    """
+    keys = [key for key in KEY_SCORES if row.heads.get(key[0], {}).get("metric") == key[1]]
+    best, rungs = best_cells(row.heads), _rung_scores(row)
+    ours = {"label": "Mean prediction", "cells": ladder_cells(row.metrics, keys=keys)}
+    theirs = [
+        {
+            "label": rung_label(rung),
+            "cells": ladder_cells(rungs.get(rung, {}), rung=rung, best=best, keys=keys),
+            "reason": row.missing.get(rung, ""),
+        }
+        for rung in in_order({*rungs, *row.missing})
+    ]
+    return {"columns": ladder_heads(keys), "rows": [ours, *theirs] if keys else []}
+
+
+def _rung_scores(row: SeedVerdict) -> dict[str, Json]:
+    """By rung, head and metric, what the head verdicts have compared with."""
+    found: dict[str, Json] = {}
+    for head, verdict in row.heads.items():
+        for rung, score in verdict.get("rungs", {}).items():
+            found.setdefault(rung, {})[head] = {verdict["metric"]: {"value": score["value"]}}
+    return found
 
 
 def mixed_code_of(pooled: Iterable[TrainingRun]) -> MixedCode | None:

@@ -159,13 +159,17 @@ def best_cells(verdict: Mapping[str, Mapping[str, Any]]) -> set[tuple[str, str, 
 
 
 def ladder_cells(
-    scores: Scores, *, rung: str = "", best: Collection[tuple[str, str, str]] = ()
+    scores: Scores,
+    *,
+    rung: str = "",
+    best: Collection[tuple[str, str, str]] = (),
+    keys: Iterable[tuple[str, str]] = KEY_SCORES,
 ) -> list[dict[str, Any]]:
     """The key scores of one rung in order: value, interval, spread over paths and reason, each None or
     empty if absent, and whether the rung is the best by that score.
     """
     cells = []
-    for head, metric in KEY_SCORES:
+    for head, metric in keys:
         found = scores.get(head, {}).get(metric, {})
         cells.append(
             {
@@ -180,11 +184,11 @@ def ladder_cells(
     return cells
 
 
-def ladder_heads() -> list[dict[str, str]]:
+def ladder_heads(keys: Iterable[tuple[str, str]] = KEY_SCORES) -> list[dict[str, str]]:
     """The column heads of the ladder."""
     return [
         {"label": f"{HEADS[head]}: {HEAD_MEASURES[metric].label}", "key": metric}
-        for head, metric in KEY_SCORES
+        for head, metric in keys
     ]
 
 

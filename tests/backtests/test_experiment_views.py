@@ -357,3 +357,49 @@ def test_a_clone_names_the_choice_that_differs(client, alice, version):
 def test_the_form_tells_what_a_named_feature_set_holds(client, version):
     page = client.get("/experiments/new/").content.decode()
     assert "basic-15: 15 basic features; all-67: all 67 features." in page
+
+
+def ladder_of(client, experiment):
+    """The table of the baseline ladder: its heads, then its rows with their cells as text."""
+    page = client.get(f"/experiments/{experiment.pk}/").content.decode()
+    section = page.partition('aria-labelledby="ladder">')[2].partition("</section>")[0]
+    rows = [re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row) for row in section.split("<tr>")[1:]]
+    return section, [[re.sub("<[^>]*>", " ", cell).strip() for cell in row] for row in rows]
+
+
+def test_the_page_shows_the_ladder_of_the_newest_run_that_succeeded(client, alice):
+    experiment = factories.make_experiment(alice.first_workspace())
+    factories.make_run(experiment, seed=0)
+    newest = factories.make_run(experiment, seed=1)
+    factories.make_run(experiment, seed=2, status=JobStatus.FAILED)
+    section, rows = ladder_of(client, experiment)
+    assert f'<a href="/runs/{newest.pk}/#ladder">seed 1</a>' in section
+    assert [row[0].split()[0] for row in rows] == ["Rung", "This", "Prior", "Logistic"]
+
+
+def test_the_page_shows_the_ladder_of_the_mean_prediction_over_several_seeds(client, alice):
+    experiment = factories.make_experiment(alice.first_workspace())
+    runs = [factories.make_run(experiment, seed=seed) for seed in range(2)]
+    action = {
+        "metric": "rank_ic",
+        "word": "ties",
+        "rung": "logistic",
+        "sentence": "Not better.",
+        "rungs": {"logistic": {"value": 0.031}, "last_sign": {"value": -0.01}},
+    }
+    factories.make_seed_verdict(*runs, heads={"action": action}, missing={"dlinear": "seed 1: no"})
+    section, rows = ladder_of(client, experiment)
+    assert '<a href="#seeds">mean prediction over 2 seeds</a>' in section
+    assert rows == [
+        ["Rung", "Action: Rank IC"],
+        ["Mean prediction", "0.020"],
+        ["Last sign", "−0.010"],
+        ["Logistic regression", "0.031   Best rung"],
+        ["DLinear  seed 1: no", "—"],
+    ]
+
+
+def test_an_experiment_without_a_finished_run_has_no_ladder_yet(client, alice):
+    experiment = factories.make_experiment(alice.first_workspace())
+    factories.make_run(experiment, status=JobStatus.RUNNING)
+    assert ladder_of(client, experiment) == ("", [])
