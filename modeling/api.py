@@ -13,6 +13,7 @@ from accounts.rest import Problem, whole_number
 from jobs.api import JobSerializer, cancelled, resumed
 from markets.api.datasets import SPAN, SPAN_SCHEMA, span_of
 from markets.candles.aggregate import MAX_POINTS
+from modeling.fold_rows import half_lives_of
 from modeling.models import (
     BaselineScore,
     Fold,
@@ -34,8 +35,12 @@ class ChoiceSerializer(serializers.Serializer[Any]):
     redundancy = serializers.DictField(child=serializers.FloatField())
 
 
+HALF_LIVES = serializers.DictField(child=serializers.ListField(child=serializers.FloatField()))
+
+
 class FoldSerializer(serializers.ModelSerializer[Fold]):
     selection = serializers.SerializerMethodField()
+    half_lives = serializers.SerializerMethodField()
 
     class Meta:
         model = Fold
@@ -43,6 +48,7 @@ class FoldSerializer(serializers.ModelSerializer[Fold]):
             "number",
             "splits",
             "selection",
+            "half_lives",
             "epochs",
             "best_epoch",
             "threshold",
@@ -55,6 +61,11 @@ class FoldSerializer(serializers.ModelSerializer[Fold]):
     def get_selection(self, fold: Fold) -> dict[str, Any] | None:
         found = selection_of(fold)
         return found.to_json() if found else None
+
+    @extend_schema_field(HALF_LIVES)
+    def get_half_lives(self, fold: Fold) -> dict[str, list[float]]:
+        """Bars after which the attention of each head has halved, by layer; empty without decay."""
+        return half_lives_of(fold)
 
 
 class SharesSerializer(serializers.Serializer[Any]):

@@ -17,7 +17,7 @@ from markets.models import DatasetVersion
 from modeling.causality import certificate_table
 from modeling.certainty import certainty_of, certainty_table
 from modeling.charting import CURVES, DRAWN, curve_figure, newest_point
-from modeling.fold_rows import fold_rows
+from modeling.fold_rows import fold_rows, half_life_rows
 from modeling.ladders import run_ladder
 from modeling.measures import (
     head_verdicts,
@@ -74,6 +74,7 @@ def run_page(
         "charts": [(kind, CURVES[kind][0]) for kind in DRAWN],
         "more_charts": [(kind, CURVES[kind][0]) for kind in CURVES if kind not in DRAWN],
         "fold_rows": fold_rows(run, folds),
+        "half_lives": half_life_rows(folds),
         "selection": selection_report(folds),
         "ladder_heads": ladder_heads(),
         "ladder": run_ladder(run, folds),
