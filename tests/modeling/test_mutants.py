@@ -59,6 +59,20 @@ def learning_from_later_bars(part):
     return plant
 
 
+def selection_that_knows_the_test_block(monkeypatch):
+    """The features of all labelled bars instead of those of the fit slice, with honest scalers."""
+
+    def learn(parts, raw, fit_bars, spec, *, selection=None):
+        later = np.flatnonzero(raw.valid)
+        later = later[later >= fit_bars[0]]
+        seen = selection or learn_from_fit(parts, raw, later, spec).selection
+        return learn_from_fit(parts, raw, fit_bars, spec, selection=seen)
+
+    monkeypatch.setattr(learned, "learn_from_fit", learn)
+    proof = partial(certificate.certify_fit, learn=learn)
+    monkeypatch.setattr(certifying, "certify_fit", proof)
+
+
 def label_that_reads_a_bar_too_far(monkeypatch):
     def targets(candles, spliced, *, horizon_bars, regime_bars, target):
         return raw_targets(
@@ -95,10 +109,12 @@ def coarse_bar_joined_before_its_close(monkeypatch):
 
 @pytest.fixture
 def run():
+    """One that selects: the features must be chosen for the fit slice alone."""
     user, workspace = make_people()
     version = demo_version(workspace, user)
+    spec = quick_spec(features={"select_top": 8})
     experiment = create_experiment(
-        workspace=workspace, user=user, name="Mutant", versions=[version], spec=quick_spec()
+        workspace=workspace, user=user, name="Mutant", versions=[version], spec=spec
     )
     return launch_experiment(experiment, user=user)[0]
 
@@ -110,6 +126,10 @@ def run():
     [
         (feature_that_knows_the_next_bar, "A feature used candles from its future"),
         (coarse_bar_known_at_its_open, "A feature used candles from its future"),
+        (
+            selection_that_knows_the_test_block,
+            "fit slice of fold 1, or its test blocks, changed its selection",
+        ),
         (
             learning_from_later_bars("scalers"),
             "fit slice of fold 1, or its test blocks, changed its scalers",
@@ -123,7 +143,7 @@ def run():
             "fit slice of fold 1, or its test blocks, changed its targets",
         ),
     ],
-    ids=["feature", "coarse bar", "scalers", "targets", "labels"],
+    ids=["feature", "coarse bar", "selection", "scalers", "targets", "labels"],
 )
 def test_a_mutant_ends_the_run_before_anything_is_trained(monkeypatch, run, plant, said):
     plant(monkeypatch)

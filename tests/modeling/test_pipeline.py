@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from contextlib import contextmanager
-from functools import partial
 
 import pytest
 from django.db import OperationalError
@@ -30,7 +29,7 @@ from modeling.models import Checkpoint
 from modeling.observing import newest_checkpoint
 from modeling.storing import store_fold, write_end
 from modeling.training.checkpoint import Provenance
-from modeling.windows import certificate, learned
+from modeling.windows import learned
 from modeling.windows.make import PoolPart
 from modeling.windows.selection import Selection
 from tests import factories
@@ -319,28 +318,3 @@ def test_fold_that_was_proved_and_not_stored_is_proved_again_and_no_other(monkey
     run.refresh_from_db()
     assert state_of(run.causality) == "passed"
     assert [entry["fold"] for entry in run.causality["folds"]] == [1, 2]
-
-
-@pytest.mark.django_db(transaction=True)
-def test_run_whose_selection_knows_its_future_fails_and_says_so(monkeypatch):
-    user, workspace = make_people()
-    version = demo_version(workspace, user)
-    real = certificate.learn_from_fit
-
-    def learn(table, raw, fit_bars, spec):
-        learned = real(table, raw, fit_bars, spec)
-        names = learned.selection.names[::-1]  # any other choice
-        return dataclasses.replace(
-            learned, selection=dataclasses.replace(learned.selection, names=names)
-        )
-
-    monkeypatch.setattr(certifying, "certify_fit", partial(certificate.certify_fit, learn=learn))
-    experiment = create_experiment(
-        workspace=workspace, user=user, name="Leak", versions=[version], spec=quick_spec()
-    )
-    run = launch_experiment(experiment, user=user)[0]
-    job = run_training(run)
-    assert (job.status, job.code) == (JobStatus.FAILED, "causality")
-    assert "fit slice of fold 1, or its test blocks, changed its selection" in job.message
-    run.refresh_from_db()
-    assert not run.causality["passed"] and not run.folds.exists()
