@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -30,7 +31,7 @@ from modeling.training.certificate import PredictedBlock, certify_predictions
 from modeling.training.fit import FittedFold
 from modeling.training.resident import Standards
 from modeling.windows.certificate import certify_fit
-from modeling.windows.learned import FoldFit, FoldWindows, apply_fit
+from modeling.windows.learned import FoldFit, FoldWindows, apply_fit, learn_from_fit
 from modeling.windows.make import Bars, PoolPart, Windows
 from modeling.working import WorkingFold
 
@@ -73,13 +74,25 @@ def _store_certificate(run: TrainingRun, certificate: Json) -> None:
 
 
 def certify_fold(
-    run: TrainingRun, attempt: RunningAttempt, windows: Windows, fold: FoldWindows
+    run: TrainingRun,
+    attempt: RunningAttempt,
+    windows: Windows,
+    fold: FoldWindows,
+    *,
+    is_resumed: bool = False,
 ) -> None:
     """Prove once by the running code that what the fold learned before training knows nothing but its
     fit slice.
+
+    A fold that is resumed keeps the features it began with. Other code, which proved that choice, may
+    have chosen otherwise without knowing the future: proved is then what the running code learns itself.
     """
     if (_entry(run, fold) or {}).get(CERTIFIED_BY) != run.code_version:
         spec = run.experiment.model_spec
+        if is_resumed:
+            bars = windows.bars(fold.fold.fit)
+            again = learn_from_fit(windows.parts, windows.raw, bars, spec)
+            fold = dataclasses.replace(fold, learned=again)
         found = certify_fit(windows, fold, spec, seed=run.seed)
         found |= {CERTIFIED_BY: run.code_version, "code_version": CODE_VERSION}
         attempt.write(lambda: _store_entry(run, found))

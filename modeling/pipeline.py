@@ -126,7 +126,7 @@ def _train_fold(
     provenance = provenance_of(run)
     resume = newest_checkpoint(run, attempt, folder, fold=cut.number, provenance=provenance)
     fold = prepare_fold(windows, cut, spec, selection=_selection_of(resume))
-    certify_fold(run, attempt, windows, fold)
+    certify_fold(run, attempt, windows, fold, is_resumed=resume is not None)
     attempt.raise_if_stopping()
     attempt.log(f"{stage.title}: {cut.fit.size} fit samples, {cut.test.size} test samples.")
     kept, of = len(fold.learned.selection.names), len(windows.names)

@@ -28,7 +28,7 @@ from modeling.causality import state_of
 from modeling.models import Checkpoint
 from modeling.observing import newest_checkpoint
 from modeling.storing import store_fold, write_end
-from modeling.training.checkpoint import Provenance
+from modeling.training.checkpoint import Provenance, read_state
 from modeling.windows import learned
 from modeling.windows.make import PoolPart
 from modeling.windows.selection import Selection
@@ -318,3 +318,48 @@ def test_fold_that_was_proved_and_not_stored_is_proved_again_and_no_other(monkey
     run.refresh_from_db()
     assert state_of(run.causality) == "passed"
     assert [entry["fold"] for entry in run.causality["folds"]] == [1, 2]
+
+
+@pytest.mark.slow
+@pytest.mark.django_db(transaction=True)
+def test_other_code_that_selects_otherwise_goes_on_with_what_the_fold_began_with(monkeypatch):
+    user, workspace = make_people()
+    experiment = create_experiment(
+        workspace=workspace,
+        user=user,
+        name="Stopped",
+        versions=[demo_version(workspace, user)],
+        spec=quick_spec(features={"select_top": 8}),
+    )
+    run = launch_experiment(experiment, user=user)[0]
+    real, select = RunningAttempt.progress, learned.select_features
+
+    def progress(self, fraction, message="", *, step=None):
+        if message.startswith("Fold 2 of 2, epoch"):
+            self.request_stop(StopReason.DRAIN)
+        real(self, fraction, message, step=step)
+
+    def otherwise(*given, **options):
+        found = select(*given, **options)
+        return dataclasses.replace(found, names=found.names[::-1])
+
+    with monkeypatch.context() as before:
+        before.setattr(RunningAttempt, "progress", progress)
+        before.setattr(provenance, "code_version", lambda: "0.0.9")
+        assert run_training(run).status == JobStatus.QUEUED
+    began = newest_selection(run)
+    monkeypatch.setattr(learned, "select_features", otherwise)
+    job = run_training(run)
+    assert job.status == JobStatus.SUCCEEDED, job.message
+    run.refresh_from_db()
+    assert state_of(run.causality) == "passed"
+    by = [entry["certified_by"] for entry in run.causality["folds"]]
+    assert by == ["0.0.9", run.code_version]
+    assert tuple(run.folds.get(number=2).state["selection"]["names"]) == began
+
+
+def newest_selection(run):
+    """The names that the newest checkpoint of fold 2 was trained on."""
+    stored = run.checkpoints.filter(fold=2).latest("step")
+    state = read_state(run.checkpoint_folder / stored.name)
+    return tuple(state["state"]["notes"]["selection"]["names"])
