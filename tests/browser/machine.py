@@ -82,13 +82,32 @@ class Machine:
 
     def trainers(self) -> list[psutil.Process]:
         """The living trainer processes of this state folder."""
+        return self._processes("modeling.run")
+
+    @contextmanager
+    def web_away(self, seconds: float) -> Iterator[None]:
+        """The web process dies, and its successor is kept from starting until `seconds` are over."""
+        (old,) = self._processes("uvicorn")
+        began = time.monotonic()
+        old.kill()
+        wait_until(lambda: [web for web in self._processes("uvicorn") if web != old] != [], 10)
+        (web,) = self._processes("uvicorn")
+        web.suspend()
+        try:
+            yield
+            time.sleep(max(0.0, seconds - (time.monotonic() - began)))
+        finally:
+            web.resume()
+
+    def _processes(self, word: str) -> list[psutil.Process]:
+        """The living processes of this state folder that have this word in their command."""
         mine = f"OUTSAMPLE_STATE={self.state}".encode()
         found = []
         for process in psutil.process_iter():
             try:
-                is_trainer = "modeling.run" in process.cmdline()
-                is_trainer &= process.status() != psutil.STATUS_ZOMBIE
-                if is_trainer and mine in Path(f"/proc/{process.pid}/environ").read_bytes():
+                is_meant = word in process.cmdline()
+                is_meant &= process.status() != psutil.STATUS_ZOMBIE
+                if is_meant and mine in Path(f"/proc/{process.pid}/environ").read_bytes():
                     found.append(process)
             except (psutil.Error, OSError):
                 continue
