@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from copy import copy
 from typing import Any, NamedTuple
 
 from django import forms
@@ -78,7 +80,13 @@ class VersionsField(forms.ModelMultipleChoiceField):
 
 
 class ExperimentForm(SpecForm):
-    """Name, candles, notes and every field of ExperimentSpec."""
+    """Name, candles, notes and every field of ExperimentSpec, beside the same spec as JSON.
+
+    The JSON counts where it says another thing than `spec_served`, as which the fields were shown. What
+    is valid is shown in both again.
+    """
+
+    is_text = False
 
     def __init__(
         self,
@@ -89,7 +97,8 @@ class ExperimentForm(SpecForm):
         **named: Any,
     ) -> None:
         super().__init__(ExperimentSpec, data, initial=initial)
-        self.initial.update(named)
+        text = spec_text(initial) if initial else ""
+        self.initial.update(named, spec_json=text, spec_served=text)
         # Of this workspace only, whatever else the person may see: its members see the results.
         versions = DatasetVersion.objects.filter(workspace=workspace).for_list()
         self.fields["name"] = forms.CharField(
@@ -118,15 +127,21 @@ class ExperimentForm(SpecForm):
         self.fields["spec_json"] = forms.CharField(
             label="Spec as JSON",
             required=False,
-            help_text="Filled in, it replaces all fields above.",
-            widget=forms.Textarea(attrs={"rows": 6, "spellcheck": "false"}),
+            help_text="All settings above, as they were when this page came. Change either them or this "
+            "text; Validate shows in both what was changed in one.",
+            widget=forms.Textarea(attrs={"rows": 16, "spellcheck": "false"}),
         )
+        self.fields["spec_served"] = forms.CharField(required=False, widget=forms.HiddenInput())
         dress(self)
 
     def clean(self) -> dict[str, Any]:
-        text = self.data.get("spec_json", "").strip()
-        if not text:
-            return super().clean()
+        text, served = (self.data.get(name, "") for name in ("spec_json", "spec_served"))
+        self.is_text = bool(text.strip()) and not is_same_json(text, served)
+        if not self.is_text:
+            cleaned = super().clean()
+            if isinstance(self.spec, ExperimentSpec):
+                self._show({"spec_json": spec_text(self.spec), "spec_served": spec_text(self.spec)})
+            return cleaned
         # The JSON is the spec: what the other inputs say about it no longer counts.
         for path in [*self.errors]:
             if path not in ("name", "datasets", "notes"):
@@ -136,10 +151,48 @@ class ExperimentForm(SpecForm):
             self._parse(_only_spec(parse_json(text)))
         except ValueError as error:
             self.add_error("spec_json", f"expected JSON: {error}")
+        if isinstance(self.spec, ExperimentSpec):
+            self._take_text(shown_values(self.spec), text, served)
         return cleaned
 
+    def _take_text(self, values: dict[str, Any], text: str, served: str) -> None:
+        """Show in the fields what the JSON says, unless some were changed too: then it counts for nothing."""
+        changed = self._fields_changed(served, values)
+        if not changed:
+            self._show(values | {"spec_served": text})
+            return
+        self.spec = None
+        self.add_error(
+            "spec_json",
+            f"found changes in this text and in {changed}; expected them in one of the two. Empty the text "
+            "to go by the fields, or set the fields back to go by the text.",
+        )
+
+    def _fields_changed(self, served: str, values: dict[str, Any]) -> str:
+        """Which fields say another thing than they were shown with, and than `values` of the JSON."""
+        try:
+            shown = shown_values(ExperimentSpec.parse(_only_spec(parse_json(served))))
+        except ValueError:  # a page of ours always says what it has shown
+            return ""
+        typed = {name: self[name].value() or "" for name in shown}
+        found = [
+            f"{self.fields[name].label} (was {value or 'empty'})"
+            for name, value in shown.items()
+            if str(typed[name]).strip() not in (str(value or ""), str(values[name] or ""))
+        ]
+        return ", ".join(found)
+
+    def _show(self, values: dict[str, Any]) -> None:
+        """Let the inputs say this, as if it had been typed."""
+        data: Any = copy(self.data)  # Any: a QueryDict, whose copy can be changed
+        for name, value in values.items():
+            data[name] = value
+            if value is False:  # a box that is not ticked sends nothing
+                del data[name]
+        self.data = data
+
     def add_spec_errors(self, error: InvalidSpec) -> None:
-        if self.data.get("spec_json", "").strip():
+        if self.is_text:
             texts = [f"{path}: {text}" for path, text in error.fields.items()]
             self.add_error("spec_json", texts)  # type: ignore[arg-type]  # a list of texts is allowed
             return
@@ -172,6 +225,20 @@ def chosen_ids(form: ExperimentForm) -> list[int]:
     value = form["datasets"].value() or []
     named = [str(pk) for pk in (value if isinstance(value, list | tuple) else [value])]
     return [int(pk) for pk in named if pk.isascii() and pk.isdigit() and len(pk) <= 18]
+
+
+def spec_text(spec: ExperimentSpec) -> str:
+    """A spec as JSON for people."""
+    return json.dumps(spec.to_json(), indent=2)
+
+
+def is_same_json(text: str, other: str) -> bool:
+    """Whether both hold the same values, however they are written."""
+    try:
+        ours, theirs = (json.dumps(parse_json(one), sort_keys=True) for one in (text, other))
+    except ValueError:
+        return False
+    return ours == theirs
 
 
 def _only_spec(data: object) -> dict[str, Any]:

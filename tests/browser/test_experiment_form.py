@@ -44,6 +44,29 @@ def test_a_changed_clone_is_accessible_and_fits(page, live_server, experiment, t
     assert seen == []
 
 
+@pytest.mark.parametrize(("theme", "size"), [("light", "wide"), ("dark", "narrow")])
+def test_edited_json_is_compared_priced_and_shown_in_the_fields(
+    page, live_server, experiment, theme, size
+):
+    width, height = SIZES[size]
+    page.set_viewport_size({"width": width, "height": height})
+    page.emulate_media(color_scheme=theme)
+    sign_in(page, live_server)
+    page.goto(f"{live_server.url}/experiments/new/?from={experiment.pk}")
+    page.locator("summary", has_text="JSON").click()
+    text = page.get_by_label("Spec as JSON")
+    text.fill(text.input_value().replace('"epochs": 6', '"epochs": 9'))
+    expect(page.locator("#clone-difference tbody tr")).to_have_count(1)
+    page.get_by_role("button", name="Validate").click()
+    expect(page.get_by_text("Every field is valid; nothing was saved.")).to_be_visible()
+    expect(page.locator("[data-field='training.epochs'] input")).to_have_value("9")
+    set_field(page, "training.batch", "128")
+    expect(page.locator("#clone-difference tbody tr")).to_have_count(2)
+    assert faults_of(page, width) == []
+    if folder := os.environ.get("OUTSAMPLE_PICTURES"):
+        page.screenshot(path=Path(folder) / f"json-{theme}.png", full_page=True)
+
+
 def test_only_the_changed_fields_can_be_shown(page, live_server, experiment):
     sign_in(page, live_server)
     page.goto(f"{live_server.url}/experiments/new/")
