@@ -81,7 +81,7 @@ def test_every_page_is_accessible_fits_and_is_silent(page, live_server, rows, si
     wrong = {}
     for address in addresses(rows):
         page.goto(live_server.url + address)
-        for box in page.locator("[data-chart]").all():
+        for box in page.locator("[data-chart]:visible").all():
             expect(box.locator(".main-svg").first).to_be_attached()
         if found := faults_of(page, width):
             wrong[address] = found
@@ -163,6 +163,29 @@ def test_a_running_page_moves_without_a_reload_and_ends_by_itself(page, live_ser
     expect(page.locator("#live")).not_to_have_attribute("hx-get", "/anything/")
     expect(page.locator("#chart-loss .chart-summary")).to_contain_text("0.123")
     assert page.evaluate("window.stayed")
+
+
+def test_a_curve_behind_its_title_is_loaded_when_it_is_opened_one_at_a_time(
+    page, live_server, rows
+):
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    sign_in(page, live_server)
+    page.goto(f"{live_server.url}/runs/{rows['run'].pk}/")
+    expect(page.locator("#chart-gradient_norm .main-svg").first).to_be_attached()
+    speed, balance = page.locator("#chart-speed"), page.locator("#chart-balance")
+    assert not [url for url in asked if url.endswith("/charts/speed/")]
+    page.locator("summary", has_text="Speed").click()
+    expect(speed.locator(".main-svg").first).to_be_visible()
+    page.locator("summary", has_text="Balance of the heads").click()
+    expect(balance.locator(".main-svg").first).to_be_visible()
+    expect(speed).not_to_be_visible()
+    speed_asked = [url for url in asked if url.endswith("/charts/speed/")]
+    page.locator("summary", has_text="Speed").click()
+    expect(speed.locator(".main-svg").first).to_be_visible()
+    speed.get_by_role("button", name="Table of Speed").click()
+    expect(speed.locator(".twin table")).to_be_visible()
+    assert len(speed_asked) == 1
 
 
 def test_a_page_without_javascript_still_serves(chromium, live_server, rows):
