@@ -37,7 +37,7 @@ def test_half_lives_stand_by_fold_layer_and_head_in_the_order_of_the_network(
 ) -> None:
     learned(run)
     page = client.get(f"/runs/{run.pk}/").content.decode()
-    box = page.split("<summary>Half-lives of attention</summary>")[1].split("</details>")[0]
+    box = page.split("<summary>Half-lives of attention (bars)</summary>")[1].split("</details>")[0]
     rows = [
         re.findall(r">([^<>]+)<", row)
         for row in re.findall(r'<tr><th scope="row">.*?</tr>', box, re.S)

@@ -149,7 +149,7 @@ def test_every_score_of_a_rung_stands_beside_ours_with_its_interval(client, run)
     for rung in ("persistence", "har"):
         BaselineScore.objects.create(run=run, rung=rung, metrics={"volatility": scores})
     heads, rows = rungs_on(page_of(client, run, head="volatility"))
-    assert heads == ["Rung", "This model", "R²", "QLIKE", "Inside the 80 % band"]
+    assert heads == ["Rung", "Verdict", "R²", "QLIKE", "Inside the 80 % band"]
     assert rows["HAR"] == rows["Persistence"]
     assert rows["HAR"] == ["—", "0.531 [0.490, 0.552]", "0.442 [0.410, 0.480]", "—"]
     ours = run.metrics["volatility"]["qlike"]

@@ -133,6 +133,7 @@ def seconds(value: float) -> str:
 
 WRITERS = {
     "plain": significant,
+    "rough": lambda value: significant(value, 2),
     "count": grouped,
     "ratio": lambda value: grouped(value, 2),
     "percent": percent,
