@@ -38,8 +38,8 @@ CURVES: dict[str, tuple[str, str, dict[str, str]]] = {
     "loss": ("Training loss", "loss", {"loss": "Balanced loss of all heads"}),
     "validation": (
         "Validation loss",
-        "share of the constant's loss",
-        {"validation_ratio": "Mean of the heads", **_by_head("ratio", BALANCED_HEADS)},
+        "constant = 1",
+        {"validation_ratio": "Mean", **_by_head("ratio", BALANCED_HEADS)},
     ),
     "confidence": (
         "Confidence loss",

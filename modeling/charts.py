@@ -57,6 +57,8 @@ def loss_figure(
         )
     layout = stacked_layout(title, [unit], _loss_summary(kept, labels))
     layout["xaxis"] = {"title": {"text": "Step (folds one after the other)"}, "rangemode": "tozero"}
+    if len(labels) > 2:  # two names in a line: one in each takes the place of the curves
+        layout["legend"] |= {"entrywidth": 0.49, "entrywidthmode": "fraction"}
     folds = {fold: start for fold, start in starts.items() if len(starts) > 1}
     layout["shapes"] = [border(start) for start in folds.values() if start]
     every = -(-len(folds) // MOST_NAMED) or 1

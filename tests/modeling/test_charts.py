@@ -45,6 +45,13 @@ def test_each_name_has_its_own_words_dash_and_role():
     assert len({item["meta"] for item in figure["data"]}) == 2
 
 
+def test_the_names_of_many_curves_stand_two_in_a_line():
+    three = {**LABELS, "other": "Other"}
+    legend = loss_figure(curve(0, 3), labels=three)["layout"]["legend"]
+    assert (legend["entrywidth"], legend["entrywidthmode"]) == (0.49, "fraction")
+    assert "entrywidth" not in loss_figure(curve(0, 3), labels=LABELS)["layout"]["legend"]
+
+
 def test_long_curves_are_thinned_and_keep_their_spike():
     points = [(0, "loss", step, 1.0) for step in range(1, 9001)]
     points[4321] = (0, "loss", 4322, 99.0)
