@@ -246,6 +246,8 @@ class Comparison:
         lost = {name for name, text in values.items() if page.values.get(name) != text}
         # A choice that does not exist cannot be chosen again.
         lost -= {"csrfmiddlewaretoken", "network.kind", "evaluation.scheme"}
+        # Fields that make a spec are shown as JSON too, whatever else is wrong.
+        lost -= {"spec_json", "spec_served"}
         return faults + [f"the form forgot {name}" for name in sorted(lost)]
 
     def _merged(self, spec: Spec) -> Spec:
