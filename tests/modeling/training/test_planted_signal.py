@@ -98,7 +98,8 @@ def test_planted_signal_is_found_out_of_sample() -> None:
     possible = float(pearson_ic(signal[test], realised))
     actions = [each.predicted("test").action for each in walks]
     reached = [float(pearson_ic(action, realised)) / possible for action in actions]
-    linear = float(pearson_ic(logistic_action(walks[0]), realised)) / possible
+    rung = logistic_action(walks[0])
+    linear = float(pearson_ic(rung, realised)) / possible
     print(f"planted: {possible:.4f} possible; reached {reached}, logistic {linear:.4f}")
     assert 0.25 < possible < 0.35
     assert np.mean(reached) >= 0.9
@@ -109,6 +110,8 @@ def test_planted_signal_is_found_out_of_sample() -> None:
     assert 0.5 < low < value < high
     blind = last_sign(windows.returns, test)
     assert action_verdict(mean_action, realised, blind) == "beats"
+    # A rung that finds nearly all there is cannot be beaten.
+    assert action_verdict(mean_action, realised, rung) != "beats"
 
 
 @pytest.mark.slow
