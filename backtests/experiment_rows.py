@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import cache
 from typing import Any
 
 from django.contrib.postgres.expressions import ArraySubquery
@@ -47,20 +48,26 @@ def listed_experiments(rows: QuerySet[Experiment]) -> QuerySet[Experiment, dict[
 
     `pool` are the keys of its candles; `experiment_rows` reads them for the rows of one page.
     """
+    return rows.values(*SHOWN, **_beside())
+
+
+@cache
+def _beside() -> dict[str, Subquery]:
+    """What is read beside each experiment. Built once: that takes longer than the query of a page."""
     runs = TrainingRun.objects.filter(experiment=OuterRef("pk")).order_by("-pk")
     own = Backtest.objects.filter(run__experiment=OuterRef("pk"), is_own=True).exclude(verdict="")
     own = own.order_by(RANK, F("sharpe").desc(nulls_last=True), "-pk")
     pooled = SeedVerdict.objects.filter(experiment=OuterRef("pk")).over_most_seeds()
     newest, best = JSONObject(run="pk", status="job__status"), JSONObject(**RESULT)
     pool = Experiment.versions.through.objects.filter(experiment=OuterRef("pk"))
-    return rows.values(
-        *SHOWN,
-        newest=Subquery(runs.values(shown=newest)[:1]),
-        best=Subquery(own.values(shown=best)[:1]),
-        over_seeds=Subquery(pooled.values(shown=JSONObject(**POOLED, is_alarmed=UNEXPLAINED))[:1]),
-        alarmed=ArraySubquery(runs.filter(UNEXPLAINED).values("pk")),
-        pool=ArraySubquery(pool.values("datasetversion")),
-    )
+    over_seeds = JSONObject(**POOLED, is_alarmed=UNEXPLAINED)
+    return {
+        "newest": Subquery(runs.values(shown=newest)[:1]),
+        "best": Subquery(own.values(shown=best)[:1]),
+        "over_seeds": Subquery(pooled.values(shown=over_seeds)[:1]),
+        "alarmed": ArraySubquery(runs.filter(UNEXPLAINED).values("pk")),
+        "pool": ArraySubquery(pool.values("datasetversion")),
+    }
 
 
 def experiment_rows(page: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
