@@ -47,7 +47,9 @@ def test_the_second_of_two_such_steps_is_divergence_and_says_how_far_it_rose():
     recorder = Recorder()
     log = log_to(recorder)
     log.note(made(1, share=LARGEST_LOSS * 1.5))
-    with pytest.raises(Diverged, match="rose to 20 times that of a constant prediction at step 2"):
+    with pytest.raises(
+        Diverged, match=r"rose to 20\.0 times that of a constant prediction at step 2"
+    ):
         log.note(made(2, share=LARGEST_LOSS * 2))
     assert [metrics.step for metrics in recorder.steps] == [1, 2]
 
