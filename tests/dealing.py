@@ -6,7 +6,10 @@ import pytest
 from xdist.scheduler.loadfile import LoadFileScheduling
 
 # They drive the machine of tests/browser/conftest.py: on one worker it is started once.
-ON_THE_MACHINE = {f"tests/browser/test_{name}.py" for name in ("main_path", "imports", "bad_input")}
+ON_THE_MACHINE = {
+    f"tests/browser/test_{name}.py"
+    for name in ("main_path", "imports", "bad_input", "lost_connection")
+}
 LONG = ("slow", "browser")
 
 

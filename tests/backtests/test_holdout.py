@@ -309,7 +309,7 @@ def test_the_pages_need_few_queries_however_often_it_was_opened(
     report = factories.make_backtest(runs[0])
     for run in runs[:3]:
         ask_api(alice, run)
-    with django_assert_max_num_queries(15):
+    with django_assert_max_num_queries(16):
         client.get(f"/experiments/{experiment.pk}/")
     with django_assert_max_num_queries(15):
         client.get(f"/backtests/{report.pk}/")

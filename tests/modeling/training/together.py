@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 
+from jobs.trainer import leave
 from modeling.specs import ModelSpec
 from modeling.training.errors import OutOfMemory, PeerLost, Stopped
 from modeling.training.fit import fit
@@ -99,3 +100,4 @@ def starve(resident: ResidentWindows, fails_at: object) -> None:
 
 if __name__ == "__main__":
     main(Path(sys.argv[1]), json.loads(sys.argv[2]))
+    leave(0)  # as a trainer does: torch's threads do not always let an interpreter end by itself
