@@ -10,7 +10,7 @@ from django.views.decorators.gzip import gzip_page
 from django.views.decorators.http import conditional_page, require_POST, require_safe
 
 from accounts.editing import listing, new_key, search_text
-from jobs.views import STOP_POLLING, ask_for, live_context, log_lines, refused, with_job
+from jobs.views import STOP_POLLING, ask_for, live_context, log_context, refused, with_job
 from markets.candles.aggregate import MAX_POINTS
 from markets.chart_answers import chart_answer
 from markets.models import DatasetVersion
@@ -92,9 +92,7 @@ def run_page(
         "next": next_action(run, may_resume=may_resume),
         "key": new_key(),
         "events": run.job.events.order_by("pk")[:200],
-        "lines": log_lines(run.job, request),
-        "level": request.GET.get("level", ""),
-        "search": request.GET.get("q", ""),
+        **log_context(run.job, request),
         "explanation": run.alarm_explanation,
         **extra,
     }

@@ -16,10 +16,12 @@ from accounts import audit
 from accounts.editing import listing, require_editor_of, user_of
 from jobs.models import Job, JobAttempt
 from jobs.services import JobConflict, QueueFull, request_cancel
+from jobs.statuses import JobStatus
 
 Row = TypeVar("Row", bound=Model)
 
 LOG_LINES = 1000
+LAST_LINES = 50  # of a job that went wrong: why it did stands at the end
 # htmx stops polling on this status and still swaps the answer.
 STOP_POLLING = 286
 # Heartbeats come every few seconds; longer silence is said.
@@ -42,9 +44,7 @@ def job_detail(request: HttpRequest, pk: str) -> HttpResponse:
         **live_context(job),
         "events": job.events.order_by("pk")[:200],
         "attempts": job.attempts.order_by("-number")[:20],
-        "lines": log_lines(job, request),
-        "level": request.GET.get("level", ""),
-        "search": request.GET.get("q", ""),
+        **log_context(job, request),
     }
     return render(request, "jobs/job_detail.html", context)
 
@@ -166,11 +166,23 @@ def time_left(job: Job, attempt: JobAttempt | None) -> float | None:
     return (timezone.now() - attempt.started_at).total_seconds() * (1 - job.progress) / done
 
 
-def log_lines(job: Job, request: HttpRequest) -> list[Any]:
-    """The last lines of the log, narrowed by `level` and `q`, oldest first."""
+def log_context(job: Job, request: HttpRequest) -> dict[str, Any]:
+    """The last lines of the log, narrowed by `level` and `q`, oldest first.
+
+    The page of a job that went wrong opens on the end of its log, until more is asked.
+    """
+    level, search = request.GET.get("level", ""), request.GET.get("q", "")
+    went_wrong = job.status in (JobStatus.FAILED, JobStatus.ERRORED)
+    most = LAST_LINES if went_wrong and "level" not in request.GET else LOG_LINES
     lines = job.log_lines.order_by("-number")
-    if level := request.GET.get("level"):
+    if level:
         lines = lines.filter(level=level)
-    if search := request.GET.get("q"):
+    if search:
         lines = lines.filter(text__icontains=search[:200])
-    return list(lines[:LOG_LINES])[::-1]
+    found = list(lines[:most])
+    return {
+        "lines": found[::-1],
+        "is_end": most == LAST_LINES == len(found),
+        "level": level,
+        "search": search,
+    }

@@ -7,7 +7,7 @@ from django.utils.html import strip_tags
 
 from accounts.models import Role
 from jobs import views
-from jobs.models import Job
+from jobs.models import Job, JobLogLine
 from jobs.statuses import JobStatus
 from markets.models import Import
 from tests import factories
@@ -52,6 +52,23 @@ def test_the_log_is_filtered_on_the_server(client, running):
     page = client.get(f"/jobs/{running.pk}/", {"level": "warning"}).content.decode()
     assert "A step was slow." in page
     assert "It has begun." not in page
+
+
+def test_the_page_of_a_job_that_went_wrong_opens_on_the_end_of_its_log(client, running):
+    running.log_lines.all().delete()
+    rows = (
+        JobLogLine(job=running, number=n, at=timezone.now(), level="info", text=f"Line <{n}>")
+        for n in range(1, 61)
+    )
+    JobLogLine.objects.bulk_create(rows)
+    address = f"/jobs/{running.pk}/"
+    assert client.get(address).content.decode().count("Line &lt;") == 60
+    Job.objects.filter(pk=running.pk).update(status=JobStatus.FAILED, ended_at=timezone.now())
+    page = client.get(address).content.decode()
+    assert page.count("Line &lt;") == 50
+    assert "Line &lt;60&gt;" in page
+    assert '<a href="?level=#log">' in page
+    assert client.get(address, {"level": ""}).content.decode().count("Line &lt;") == 60
 
 
 def test_the_log_can_be_downloaded(client, running):
